@@ -1,0 +1,1 @@
+"""Backups: S3 objects, manifests, verification, restore."""

@@ -1,0 +1,60 @@
+"""The engine and the transaction scope. An SQLAlchemy session is always called ``db``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.errors import Unavailable
+
+Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
+"""Opens a transaction: commits when the block ends well, rolls back when it raises."""
+
+
+def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
+    """Make the process's engine.
+
+    A connection that PostgreSQL dropped (a restart) is replaced before use; a server that accepts and stays silent is
+    given up after 5 s, a statement after 30 s, so that no caller hangs for ever.
+    """
+    return create_engine(
+        database_url,
+        pool_size=pool_size,
+        max_overflow=4,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "latchkey",
+            "keepalives_idle": 30,
+            "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000",
+        },
+    )
+
+
+def make_transaction(engine: Engine) -> Transaction:
+    """Bind the transaction scope to an engine.
+
+    Raises (inside the scope):
+        Unavailable: PostgreSQL cannot be reached; nothing was written.
+    """
+
+    @contextmanager
+    def transaction() -> Iterator[DatabaseSession]:
+        try:
+            with DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
+                yield db
+        except (OperationalError, PoolTimeout) as exc:
+            raise Unavailable("The database cannot be reached; try again.") from exc
+        except DBAPIError as exc:
+            if exc.connection_invalidated:
+                raise Unavailable("The database went away; try again.") from exc
+            raise
+
+    return transaction

@@ -1,0 +1,44 @@
+"""Sending a task by its name, after the commit. The committed row is the truth, the message only a hint.
+
+``app`` does not import ``tasks``: whoever builds the process (``web``, ``tasks``, the command line) passes it in.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from app.logs import get_logger
+from app.settings import Settings
+
+_log = get_logger(__name__)
+
+
+class Dispatch(Protocol):
+    """Sends a task by its name; True when the broker took it."""
+
+    def __call__(self, task: str, *args: str, countdown_seconds: float = 0.0) -> bool: ...
+
+
+def make_dispatch(celery_app: Celery) -> Dispatch:
+    """Bind the sender to a Celery app. A broker that is away costs seconds, not the work: a beat sweep sends again."""
+
+    def dispatch(task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
+        try:
+            celery_app.send_task(task, args=args, countdown=countdown_seconds or None, retry=False)
+        except (OperationalError, RedisError, OSError) as exc:
+            _log.warning("dispatch.deferred", task=task, error=type(exc).__name__)
+            return False
+        return True
+
+    return dispatch
+
+
+def make_producer(settings: Settings) -> Celery:
+    """A Celery app that can only send: for processes that run no tasks themselves (``web``, the command line)."""
+    producer = Celery("latchkey-producer", broker=settings.broker_url, set_as_current=False)
+    producer.config_from_object("celeryconfig")
+    return producer

@@ -1,0 +1,129 @@
+"""A login as callers see it: the contract's Login, and nothing that is secret but the QR code itself."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, PlainSerializer
+
+from app.clock import utc_now
+from app.models import Login
+
+LoginStatus = Literal[
+    "queued",
+    "waiting_for_scan",
+    "code_required",
+    "password_required",
+    "authorized",
+    "expired",
+    "failed",
+    "cancelled",
+]
+FailureReason = Literal[
+    "ownership_mismatch",
+    "flood_wait",
+    "password_attempts_exhausted",
+    "code_attempts_exhausted",
+    "account_banned",
+    "account_deactivated",
+    "api_id_invalid",
+    "phone_invalid",
+    "telegram_unavailable",
+    "internal_error",
+]
+FINAL_STATUSES: frozenset[str] = frozenset({"authorized", "expired", "failed", "cancelled"})
+
+
+def rfc3339(moment: datetime) -> str:
+    """Format an aware datetime as RFC 3339 in UTC, to the millisecond, with a Z."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+
+
+class QRView(BaseModel):
+    """The current QR code: what to draw, and until when it may be scanned."""
+
+    url: str = Field(description="What the QR code says: tg://login?token=…")
+    expires_at: Timestamp
+
+
+class PasswordView(BaseModel):
+    """What the account asks for when it has a 2FA password."""
+
+    hint: str | None
+    attempts_left: int
+
+
+class CodeView(BaseModel):
+    """Where Telegram sent the login code."""
+
+    delivery: str
+    length: int | None
+    attempts_left: int
+
+
+class LoginView(BaseModel):
+    """The contract's Login."""
+
+    id: str
+    status: LoginStatus
+    reason: FailureReason | None
+    method: Literal["qr", "code"]
+    telegram_user_id: int | None
+    session_id: str | None
+    reused: bool
+    qr: QRView | None
+    password: PasswordView | None
+    code: CodeView | None
+    retry_after: int | None = Field(description="Seconds until it goes on, or until it is worth another try.")
+    metadata: dict[str, Any]
+    created_at: Timestamp
+    expires_at: Timestamp
+    updated_at: Timestamp
+    version: int
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in FINAL_STATUSES
+
+
+def view_login(login: Login, *, qr: QRView | None) -> LoginView:
+    """Show a row; ``qr`` is the current code if the reader may see one."""
+    return LoginView.model_validate(
+        {
+            "id": login.id,
+            "status": login.status,
+            "reason": login.reason,
+            "method": login.method,
+            "telegram_user_id": login.telegram_user_id,
+            "session_id": login.session_id,
+            "reused": login.reused,
+            "qr": qr if login.status == "waiting_for_scan" else None,
+            "password": _password(login),
+            "code": login.code if login.status == "code_required" else None,
+            "retry_after": _seconds_until(login.retry_after_at),
+            "metadata": login.client_metadata,
+            "created_at": login.created_at,
+            "expires_at": login.expires_at,
+            "updated_at": login.updated_at,
+            "version": login.version,
+        }
+    )
+
+
+def _password(login: Login) -> PasswordView | None:
+    if login.status != "password_required":
+        return None
+    return PasswordView(hint=login.password_hint, attempts_left=login.password_attempts_left or 0)
+
+
+def _seconds_until(moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    seconds = math.ceil((moment - utc_now()).total_seconds())
+    return seconds if seconds > 0 else None

@@ -1,0 +1,287 @@
+"""The tables. Columns and constraints only: what is done with a row lives with its subject.
+
+PostgreSQL is the truth. Everything secret in it is sealed (``*_sealed`` columns, each beside the ``key_id`` of the data
+encryption key it needs) or hashed (``*_hash``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+LIVE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
+FINAL_LOGIN_STATUSES = ("authorized", "expired", "failed", "cancelled")
+SESSION_STATUSES = ("active", "quarantined", "invalid", "revoking", "revoked", "replaced")
+KEY_STATES = ("active", "retiring", "retired", "destroyed")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """What all tables share: constraint names that migrations can rely on, and aware timestamps."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy reads it as a plain class attribute
+        str: Text(),
+        datetime: DateTime(timezone=True),
+        bytes: LargeBinary(),
+        dict[str, Any]: JSONB(),
+        list[str]: ARRAY(Text()),
+    }
+
+
+class Tenant(Base):
+    """A customer of this installation; owns everything else. ``telegram`` overrides device names, api_id, proxy."""
+
+    __tablename__ = "tenants"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    telegram: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    session_max_idle_days: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """An API key: its hash and scopes. The key itself was shown once."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str]
+    key_prefix: Mapped[str]
+    key_hash: Mapped[bytes] = mapped_column(unique=True)
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class EncryptionKey(Base):
+    """A data encryption key, wrapped. ``wrapping_key_id`` names the key encryption key at the provider."""
+
+    __tablename__ = "encryption_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    provider: Mapped[str]
+    wrapping_key_id: Mapped[str]
+    wrapped_key: Mapped[bytes | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    state_changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", KEY_STATES), name="state"),
+        CheckConstraint("(wrapped_key IS NULL) = (state = 'destroyed')", name="destroyed_has_no_key"),
+        Index("uq_encryption_keys_one_active", "state", unique=True, postgresql_where=text("state = 'active'")),
+    )
+
+
+class Login(Base):
+    """A login on its way. ``version`` counts what the public sees; ``owner_epoch`` fences the worker that drives it."""
+
+    __tablename__ = "logins"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    telegram_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    method: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    replace: Mapped[bool] = mapped_column(server_default=text("false"))
+    reused: Mapped[bool] = mapped_column(server_default=text("false"))
+    locale: Mapped[str | None]
+    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+    client_secret_hash: Mapped[bytes]
+    session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id", ondelete="SET NULL"))
+
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    owner_epoch: Mapped[int] = mapped_column(server_default=text("0"))
+    owner: Mapped[str | None]
+    dispatches: Mapped[int] = mapped_column(server_default=text("0"))
+    next_dispatch_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    retry_after_at: Mapped[datetime | None]
+
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.id"))
+    client_secret_sealed: Mapped[bytes | None]
+    auth_key_sealed: Mapped[bytes | None]
+    phone_sealed: Mapped[bytes | None]
+    dc_id: Mapped[int | None]
+    dc_host: Mapped[str | None]
+    dc_port: Mapped[int | None]
+
+    qr_expires_at: Mapped[datetime | None]
+    password_hint: Mapped[str | None]
+    password_attempts_left: Mapped[int | None]
+    code: Mapped[dict[str, Any] | None]
+    client_address: Mapped[str | None]
+
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    logout_pending: Mapped[bool] = mapped_column(server_default=text("false"))
+
+    __table_args__ = (
+        CheckConstraint(_one_of("status", LIVE_LOGIN_STATUSES + FINAL_LOGIN_STATUSES), name="status"),
+        CheckConstraint("method IN ('qr', 'code')", name="method"),
+        CheckConstraint("(finished_at IS NOT NULL) = " + _one_of("status", FINAL_LOGIN_STATUSES), name="finished"),
+        Index("ix_logins_tenant_id_created_at", "tenant_id", "created_at"),
+        Index(
+            "uq_logins_one_live_per_user",
+            "tenant_id",
+            "telegram_user_id",
+            unique=True,
+            postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
+        ),
+        Index(
+            "ix_logins_next_dispatch_at",
+            "next_dispatch_at",
+            postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES) + " OR logout_pending"),
+        ),
+        Index("ix_logins_key_id", "key_id", postgresql_where=text("key_id IS NOT NULL")),
+    )
+
+
+class TelegramSession(Base):
+    """A connected account. ``session_sealed`` holds the Telethon string session; NULL once it is erased."""
+
+    __tablename__ = "sessions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    telegram_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    username: Mapped[str | None]
+    first_name: Mapped[str | None]
+    phone_masked: Mapped[str | None]
+    dc_id: Mapped[int]
+    status: Mapped[str]
+    reason: Mapped[str | None]
+    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.id"))
+    session_sealed: Mapped[bytes | None]
+    device: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_validated_at: Mapped[datetime | None]
+    next_validation_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    backed_up_at: Mapped[datetime | None]
+    backed_up_version: Mapped[int | None]
+
+    lease_id: Mapped[str | None]
+    lease_holder: Mapped[str | None]
+    lease_purpose: Mapped[str | None]
+    lease_expires_at: Mapped[datetime | None]
+    fencing_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+    __table_args__ = (
+        CheckConstraint(_one_of("status", SESSION_STATUSES), name="status"),
+        CheckConstraint("session_sealed IS NULL OR key_id IS NOT NULL", name="sealed_has_key_id"),
+        Index("ix_sessions_tenant_id_id", "tenant_id", "id"),
+        Index("ix_sessions_tenant_id_telegram_user_id", "tenant_id", "telegram_user_id"),
+        Index(
+            "uq_sessions_one_active_per_user",
+            "tenant_id",
+            "telegram_user_id",
+            unique=True,
+            postgresql_where=text("status = 'active'"),
+        ),
+        Index("ix_sessions_next_validation_at", "next_validation_at", postgresql_where=text("status = 'active'")),
+        Index("ix_sessions_key_id", "key_id"),
+    )
+
+
+class AuditEvent(Base):
+    """What was opened, unwrapped, revoked or refused, by whom and why. Only ever added to."""
+
+    __tablename__ = "audit_events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    tenant_id: Mapped[str | None]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    reason: Mapped[str | None]
+    details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),)
+
+
+class IdempotencyKey(Base):
+    """Which login answered an ``Idempotency-Key``, kept for 24 h."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[bytes]
+    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"))
+    status_code: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class WebhookEndpoint(Base):
+    """Where a tenant wants its events. The signing secret is sealed; it was shown once."""
+
+    __tablename__ = "webhook_endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    url: Mapped[str]
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.id"))
+    secret_sealed: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class WebhookMessage(Base):
+    """The outbox: an event that a tenant is to hear of, until it is delivered to every endpoint or given up."""
+
+    __tablename__ = "webhook_outbox"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    event: Mapped[str]
+    payload: Mapped[dict[str, Any]]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    delivered_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index("ix_webhook_outbox_next_try_at", "next_try_at", postgresql_where=text("delivered_at IS NULL")),
+    )

@@ -1,0 +1,103 @@
+"""Redis: clients, key names and the hints that travel by pub/sub.
+
+Everything here is hot state that PostgreSQL can do without: Redis may be flushed at any time. Values that are
+secret are sealed before they come here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+
+LOGIN_CHANNEL = "latchkey:login-changed"
+"""Hints that a login's public state changed: ``{"id", "version"}``. Readers read the row."""
+
+INBOX_CHANNEL = "latchkey:login-inbox"
+"""Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, password, code or resend."""
+
+
+class LoginHint(NamedTuple):
+    """A login changed; ``version`` is what it changed to."""
+
+    login_id: str
+    version: int
+
+
+class InboxHint(NamedTuple):
+    """Something waits for the worker that drives the login."""
+
+    login_id: str
+    what: str
+
+
+_OPTIONS: dict[str, Any] = {
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+
+
+def make_redis(redis_url: str) -> redis.Redis:
+    """A client for threads and greenlets; every call is bounded in time. Answers are bytes."""
+    return redis.Redis.from_url(redis_url, **(_OPTIONS | {"socket_timeout": 5}))
+
+
+def make_async_redis(redis_url: str) -> redis.asyncio.Redis:
+    """A client for the loop thread, with the same bounds."""
+    return redis.asyncio.Redis.from_url(redis_url, **(_OPTIONS | {"socket_timeout": 5}))
+
+
+def make_subscriber(redis_url: str) -> redis.Redis:
+    """A client whose reads may wait: for pub/sub only."""
+    return redis.Redis.from_url(redis_url, **_OPTIONS)
+
+
+def make_async_subscriber(redis_url: str) -> redis.asyncio.Redis:
+    """A client on the loop thread whose reads may wait: for pub/sub only."""
+    return redis.asyncio.Redis.from_url(redis_url, **_OPTIONS)
+
+
+def login_lock_key(login_id: str) -> str:
+    """The lock of the worker that drives the login, and so its heartbeat: it expires 15 s after the last renewal."""
+    return f"latchkey:login:{login_id}:lock"
+
+
+def login_qr_key(login_id: str) -> str:
+    """The current login token, sealed; expires with the token."""
+    return f"latchkey:login:{login_id}:qr"
+
+
+def login_inbox_key(login_id: str, what: str) -> str:
+    """One sealed answer of the user (``password``, ``code``) on its way to the worker; expires after 60 s."""
+    return f"latchkey:login:{login_id}:inbox:{what}"
+
+
+def flood_gate_key(method: str, scope: str) -> str:
+    """Exists while nobody may call the method in that scope."""
+    return f"latchkey:flood:{scope}:{method}"
+
+
+def encode_login_hint(login_id: str, version: int) -> str:
+    """What is published on ``LOGIN_CHANNEL``."""
+    return json.dumps({"id": login_id, "version": version})
+
+
+def decode_login_hint(message: bytes) -> LoginHint:
+    """Read what was published on ``LOGIN_CHANNEL``."""
+    fields = json.loads(message)
+    return LoginHint(login_id=fields["id"], version=fields["version"])
+
+
+def encode_inbox_hint(login_id: str, what: str) -> str:
+    """What is published on ``INBOX_CHANNEL``."""
+    return json.dumps({"id": login_id, "what": what})
+
+
+def decode_inbox_hint(message: bytes) -> InboxHint:
+    """Read what was published on ``INBOX_CHANNEL``."""
+    fields = json.loads(message)
+    return InboxHint(login_id=fields["id"], what=fields["what"])

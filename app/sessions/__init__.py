@@ -1,0 +1,1 @@
+"""Sessions: claiming, leasing, validating, revoking and importing connected accounts."""

@@ -1,0 +1,34 @@
+"""The access audit: a row for each unwrapped key, opened session, revocation and refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.models import AuditEvent
+
+
+def record_event(
+    db: DatabaseSession,
+    *,
+    tenant_id: str | None,
+    actor: str,
+    action: str,
+    subject: str,
+    reason: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> None:
+    """Add an audit row to the caller's transaction.
+
+    Args:
+        actor: who: ``api-key:key_…``, ``worker:logins-1@host``, ``cli``.
+        action: what, in the past: ``key.unwrapped``, ``session.opened``, ``login.ownership_refused``.
+        subject: the id of what it was done to.
+        reason: why, in a few words.
+    """
+    db.add(
+        AuditEvent(
+            tenant_id=tenant_id, actor=actor, action=action, subject=subject, reason=reason, details=details or {}
+        )
+    )

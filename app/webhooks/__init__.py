@@ -1,0 +1,1 @@
+"""Webhooks: the outbox and its signatures."""
