@@ -128,7 +128,6 @@ class Login(Base):
     owner: Mapped[str | None]
     dispatches: Mapped[int] = mapped_column(server_default=text("0"))
     next_dispatch_at: Mapped[datetime | None]
-    not_before: Mapped[datetime | None]
     retry_after_at: Mapped[datetime | None]
 
     key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.id"))
@@ -202,6 +201,10 @@ class TelegramSession(Base):
     backed_up_at: Mapped[datetime | None]
     backed_up_version: Mapped[int | None]
 
+    logout_pending: Mapped[bool] = mapped_column(server_default=text("false"))
+    logout_tries: Mapped[int] = mapped_column(server_default=text("0"))
+    next_logout_at: Mapped[datetime | None]
+
     lease_id: Mapped[str | None]
     lease_holder: Mapped[str | None]
     lease_purpose: Mapped[str | None]
@@ -220,6 +223,7 @@ class TelegramSession(Base):
             unique=True,
             postgresql_where=text("status = 'active'"),
         ),
+        Index("ix_sessions_next_logout_at", "next_logout_at", postgresql_where=text("logout_pending")),
         Index("ix_sessions_next_validation_at", "next_validation_at", postgresql_where=text("status = 'active'")),
         Index("ix_sessions_key_id", "key_id"),
     )

@@ -143,7 +143,9 @@ def _new_row(
     login_id, secret, now = new_id("lgn"), new_secret("ls"), utc_now()
     sealed = core.keyring.seal(client_secret_place(tenant_id, login_id), secret.encode())
     phone_sealed = (
-        core.keyring.seal_under_key(sealed.key_id, phone_place(tenant_id, login_id), request.phone.encode())
+        core.keyring.seal_under_key(
+            sealed.key_id, phone_place(tenant_id, login_id), json.dumps([request.phone, None]).encode()
+        )
         if request.phone is not None
         else None
     )

@@ -6,7 +6,7 @@ Whoever drives a login holds an epoch: each take-over raises it, and a write und
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
@@ -47,7 +47,6 @@ def take(db: DatabaseSession, *, login_id: str, owner: str) -> Login | None:
             owner=owner,
             owner_epoch=Login.owner_epoch + 1,
             dispatches=0,
-            not_before=None,
             next_dispatch_at=func.now() + timedelta(seconds=DISPATCH_GRACE_SECONDS),
         )
         .returning(Login)
@@ -76,7 +75,7 @@ def advance(db: DatabaseSession, *, login_id: str, epoch: int, public: bool = Tr
         .returning(Login.version)
     )
     if version is None:
-        raise _why_not(db, login_id)
+        raise why_not(db, login_id)
     return version
 
 
@@ -103,7 +102,6 @@ def finish(
         "password_attempts_left": None,
         "code": None,
         "qr_expires_at": None,
-        "not_before": None,
         "phone_sealed": None,
     }
     return db.scalar(
@@ -113,13 +111,25 @@ def finish(
     )
 
 
-def no_longer_mine(db: DatabaseSession, epochs: dict[str, int]) -> set[str]:
-    """Of the logins that a worker drives (id → epoch), those that ended or were taken over; one query for all."""
-    if not epochs:
-        return set()
+class Standing(NamedTuple):
+    """What has become of logins that a worker thought its own: ``over`` ended, ``lost`` are driven by another."""
+
+    over: set[str]
+    lost: set[str]
+
+
+def standing_of(db: DatabaseSession, epochs: dict[str, int]) -> Standing:
+    """Look at the logins that a worker drives (id → epoch), in one query for all; those that are still its own are left out."""
+    standing = Standing(over=set(), lost=set())
     rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id.in_(epochs))).tuples()
-    mine = {login_id for login_id, epoch, status in rows if epoch == epochs[login_id] and status in LIVE_LOGIN_STATUSES}
-    return set(epochs) - mine
+    found = {login_id: (epoch, status) for login_id, epoch, status in rows}
+    for login_id, epoch in epochs.items():
+        owner_epoch, status = found.get(login_id, (epoch, "cancelled"))
+        if owner_epoch != epoch:
+            standing.lost.add(login_id)
+        elif status in FINAL_LOGIN_STATUSES:
+            standing.over.add(login_id)
+    return standing
 
 
 def due_for_dispatch(db: DatabaseSession, *, now: datetime, limit: int) -> list[str]:
@@ -167,7 +177,8 @@ def _stamped(changes: dict[str, Any], *, public: bool) -> dict[str, Any]:
     return changes | {"version": Login.version + 1, "updated_at": utc_now()}
 
 
-def _why_not(db: DatabaseSession, login_id: str) -> LoginOver | OwnershipLost:
+def why_not(db: DatabaseSession, login_id: str) -> LoginOver | OwnershipLost:
+    """Tell an owner why its write changed nothing."""
     status = db.scalar(select(Login.status).where(Login.id == login_id))
     if status is None or status in FINAL_LOGIN_STATUSES:
         return LoginOver(f"Login {login_id} is over ({status or 'gone'}).")

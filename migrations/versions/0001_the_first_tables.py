@@ -103,6 +103,9 @@ def upgrade() -> None:
         sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("backed_up_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("backed_up_version", sa.Integer(), nullable=True),
+        sa.Column("logout_pending", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("logout_tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_logout_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("lease_id", sa.Text(), nullable=True),
         sa.Column("lease_holder", sa.Text(), nullable=True),
         sa.Column("lease_purpose", sa.Text(), nullable=True),
@@ -120,6 +123,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sessions")),
     )
     op.create_index("ix_sessions_key_id", "sessions", ["key_id"], unique=False)
+    op.create_index(
+        "ix_sessions_next_logout_at",
+        "sessions",
+        ["next_logout_at"],
+        unique=False,
+        postgresql_where=sa.text("logout_pending"),
+    )
     op.create_index(
         "ix_sessions_next_validation_at",
         "sessions",
@@ -196,7 +206,6 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=True),
         sa.Column("dispatches", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_dispatch_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("retry_after_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("key_id", sa.Text(), nullable=True),
         sa.Column("client_secret_sealed", sa.LargeBinary(), nullable=True),
@@ -307,6 +316,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_sessions_next_validation_at", table_name="sessions", postgresql_where=sa.text("status = 'active'")
     )
+    op.drop_index("ix_sessions_next_logout_at", table_name="sessions", postgresql_where=sa.text("logout_pending"))
     op.drop_index("ix_sessions_key_id", table_name="sessions")
     op.drop_table("sessions")
     op.drop_index(op.f("ix_api_keys_tenant_id"), table_name="api_keys")

@@ -1,0 +1,355 @@
+"""One worker's conversation with Telegram about one login: its connection, its auth key, its row.
+
+The phases (``qr``, ``password``, ``phone_code``) talk through it. It survives lost connections, and everything in it can be
+repeated: after any break it asks Telegram where it stands and goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, ParamSpec, TypeVar
+
+import redis.asyncio
+from redis.exceptions import RedisError
+from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
+from telethon.tl.functions.auth import LogOutRequest
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf, UpdateLoginToken
+
+from app.clock import utc_now
+from app.core import Core
+from app.logins.endings import LoginFailed
+from app.logins.keeper import Hold, LoginKeeper
+from app.logins.secrets import auth_key_place
+from app.logins.store import advance
+from app.logs import get_logger
+from app.models import Login
+from app.redis_state import LOGIN_CHANNEL, encode_login_hint
+from app.sessions.claim import Account, account_of
+from app.settings import DataCentre
+from app.telegram.calls import PacedCaller
+from app.telegram.connection import TELEGRAM_DC, TelegramConnection
+from app.telegram.errors import AnswerTimeout, ConnectionLost, MigrateTo, NotAuthorized, PasswordNeeded
+from app.telegram.flood import FloodWaitManager
+from app.telegram.identity import ApiIdentity
+from app.telegram.parts import TelegramParts
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+END_EARLY_SECONDS = 10.0
+"""The wait ends that much before the login's life, so that it always ends by itself."""
+
+_BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_BELIEVE_AFTER_SECONDS = 2.0  # for 1-2 s after a migration AUTH_KEY_UNREGISTERED can be wrong
+
+_log = get_logger(__name__)
+
+
+class Standing(Enum):
+    """Where an auth key stands with Telegram."""
+
+    UNAUTHORIZED = "unauthorized"
+    PASSWORD = "password"  # noqa: S105  # a state's name
+    AUTHORIZED = "authorized"
+
+
+class Conversation:
+    """See the module. Lives on the loop; blocking work leaves it by ``in_transaction`` and ``in_thread``.
+
+    Args:
+        login: the row as this worker took it, with its epoch; detached.
+        auth_key: the one that the row keeps, opened; None when there is none yet.
+    """
+
+    PING_SECONDS = 25.0
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        telegram: TelegramParts,
+        keeper: LoginKeeper,
+        hold: Hold,
+        login: Login,
+        identity: ApiIdentity,
+        auth_key: bytes | None,
+    ) -> None:
+        self.core = core
+        self.login = login
+        self.identity = identity
+        self.connection: TelegramConnection | None = None
+        self.account: Account | None = None
+        self.hinted = False
+        self.signed_at: float | None = None
+        self._telegram = telegram
+        self._keeper = keeper
+        self._hold = hold
+        self._auth_key = self._kept_auth_key = auth_key
+        self.key_is_new = False
+        self._data_centre = self._stored_data_centre()
+        self._migrated_at: float | None = None
+        self.resumed = self._auth_key is not None
+        self._caller = PacedCaller(
+            floods=telegram.floods,
+            metrics=core.metrics,
+            scope=f"api:{identity.api_id}",
+            fresh=not self.resumed,
+            guard=lambda: keeper.guard(hold),
+        )
+        self.log = _log.bind(login_id=login.id, tenant_id=login.tenant_id)
+
+    # --- time
+
+    @staticmethod
+    def now() -> float:
+        """The clock that only goes forward, in seconds."""
+        return time.monotonic()
+
+    def remaining_seconds(self) -> float:
+        """How much of the login's life is left for waiting; negative when it is over."""
+        return (self.login.expires_at - utc_now()).total_seconds() - END_EARLY_SECONDS
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until something happens (an update, an answer of the user, a broken connection) or the time is up.
+
+        Raises:
+            ConnectionLost: the connection broke.
+            LoginOver, OwnershipLost, HandOver: there is no point in waiting.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hold.wake.wait()
+        self._hold.wake.clear()
+        self._hold.check()
+        if self.connection is None or not self.connection.connected:
+            raise ConnectionLost("The connection to Telegram broke while waiting.")
+
+    # --- what the phases need of the process
+
+    @property
+    def redis(self) -> redis.asyncio.Redis:
+        """The loop's Redis client."""
+        return self._telegram.redis
+
+    @property
+    def floods(self) -> FloodWaitManager:
+        """The gates."""
+        return self._telegram.floods
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking work off the loop."""
+        return await self._telegram.runtime.in_thread(function, *args, **kwargs)
+
+    # --- the row
+
+    async def in_transaction(self, work: Callable[[DatabaseSession], T]) -> T:
+        """Run blocking work in a transaction, off the loop."""
+        return await self._telegram.runtime.in_thread(self._transact, work)
+
+    async def advance(self, **changes: Any) -> None:
+        """Write to the row as its owner, remember what was written, and tell whoever looks at the login.
+
+        Raises:
+            OwnershipLost, LoginOver: the row is not ours (any more).
+            Unavailable: PostgreSQL is away; nothing was written.
+        """
+        self.login.version = await self.in_transaction(
+            lambda db: advance(db, login_id=self.login.id, epoch=self.login.owner_epoch, **changes)
+        )
+        for name, value in changes.items():
+            setattr(self.login, name, value)
+        await self.tell()
+
+    async def tell(self) -> None:
+        """Publish the hint that the login changed. Readers poll as well, so that a lost hint costs seconds."""
+        with contextlib.suppress(RedisError, OSError):
+            await self._telegram.redis.publish(LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version))
+
+    async def keep_auth_key(self) -> None:
+        """Seal the auth key into the row: from here a killed worker loses nothing. Does nothing the second time.
+
+        Raises:
+            as ``advance``.
+        """
+        assert self.connection is not None
+        if self._kept_auth_key == self.connection.auth_key:
+            return
+        await self.in_transaction(self._seal_auth_key)
+        self._kept_auth_key = self.connection.auth_key
+
+    # --- Telegram
+
+    async def call(self, request: Any) -> Any:
+        """Make one paced request on the present connection.
+
+        Raises:
+            as ``PacedCaller.call``.
+        """
+        assert self.connection is not None
+        try:
+            return await self._caller.call(self.connection, request)
+        except AnswerTimeout:
+            self.core.metrics.auth_qr_timeout.labels(tenant_id=self.login.tenant_id).inc()
+            raise
+
+    async def ping(self) -> None:
+        """Keep an idle connection from being forgotten on the way, and notice when it was.
+
+        Raises:
+            ConnectionLost: it was.
+        """
+        assert self.connection is not None
+        await self.connection.ping()
+
+    async def log_out(self, *, timeout_seconds: float) -> None:
+        """Log the auth key out, whether it is authorized or waits for a password. The login is over: no guard is asked.
+
+        Raises:
+            ConnectionLost, Transient, FloodWait: it is not known to be logged out.
+        """
+        if self.connection is None or not self.connection.connected:
+            raise ConnectionLost("There is no connection to log out on.")
+        with contextlib.suppress(NotAuthorized):
+            await self._caller.call(self.connection, LogOutRequest(), timeout_seconds=timeout_seconds, guarded=False)
+
+    async def connect(self) -> None:
+        """Have a connection: the present one if it stands, else a new one under the known auth key.
+
+        Raises:
+            ConnectionLost: Telegram cannot be reached.
+        """
+        if self.connection is not None and self.connection.connected:
+            return
+        await self.disconnect()
+        if self.login.finished_at is None:
+            await self._keeper.guard(self._hold)
+        self.key_is_new = self._auth_key is None
+        self.connection = await self._open(self._auth_key, self._data_centre)
+        self._auth_key = self.connection.auth_key
+
+    async def disconnect(self) -> None:
+        """Close the connection without logging out."""
+        if self.connection is not None:
+            await self.connection.close()
+
+    async def move_to(self, dc_id: int, *, call: str) -> None:
+        """Go on at another data centre, under a new auth key made there.
+
+        Args:
+            call: what was answered with the move, for the metric.
+        """
+        assert self.connection is not None
+        target = self.connection.find_data_centre(dc_id)
+        await self.disconnect()
+        self._caller.new_auth_key()
+        self.connection = await self._open(None, target)
+        self._auth_key, self._data_centre = self.connection.auth_key, target
+        self._migrated_at = time.monotonic()
+        await self.keep_auth_key()
+        self.core.metrics.auth_qr_migrated.labels(tenant_id=self.login.tenant_id, call=call).inc()
+
+    async def standing(self) -> Standing:
+        """Ask Telegram where our auth key stands: the scan may have happened while no worker was there.
+
+        Raises:
+            LoginFailed: the account is banned or deactivated.
+        """
+        while True:
+            try:
+                users = await self.call(GetUsersRequest([InputUserSelf()]))
+            except PasswordNeeded:
+                return Standing.PASSWORD
+            except MigrateTo as exc:
+                await self.move_to(exc.dc_id, call="users.getUsers")
+                continue
+            except NotAuthorized as exc:
+                self.fail_if_dead(exc)
+                if self._may_be_too_early():
+                    continue
+                return Standing.UNAUTHORIZED
+            self.account = account_of(users[0])
+            return Standing.AUTHORIZED
+
+    def fail_if_dead(self, error: NotAuthorized) -> None:
+        """End the login when the account, and not only the auth key, is out of use.
+
+        Raises:
+            LoginFailed: it is.
+        """
+        if error.cause == "user_deactivated":
+            raise LoginFailed("account_deactivated") from error
+        if error.cause == "user_deactivated_ban":
+            raise LoginFailed("account_banned") from error
+
+    def forget_auth_key(self) -> None:
+        """Start over with a new auth key: Telegram does not know the present one any more."""
+        self._auth_key, self.account = None, None
+        self._caller.new_auth_key()
+
+    def signed(self) -> None:
+        """Note the first sign that the code was scanned (or typed), for the metric."""
+        if self.signed_at is None:
+            self.signed_at = time.monotonic()
+
+    async def pause(self, failures: int) -> None:
+        """Wait after a failure: exponentially longer, with jitter, never past the login's life."""
+        longest = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
+        await asyncio.sleep(max(0.0, min(longest * random.uniform(0.5, 1.0), self.remaining_seconds())))  # noqa: S311
+
+    # --- inside
+
+    def _may_be_too_early(self) -> bool:
+        return self._migrated_at is not None and time.monotonic() - self._migrated_at < _BELIEVE_AFTER_SECONDS
+
+    async def _open(self, auth_key: bytes | None, data_centre: DataCentre) -> TelegramConnection:
+        connection = TelegramConnection(
+            identity=self.identity,
+            data_centre=data_centre,
+            auth_key=auth_key,
+            handshakes=self._telegram.handshakes,
+            on_update=self._on_update,
+            on_closed=self._hold.wake.set,
+        )
+        await connection.open()
+        return connection
+
+    def _on_update(self, update: Any) -> None:
+        inner = getattr(update, "updates", None) or [getattr(update, "update", None)]
+        if any(isinstance(each, UpdateLoginToken) for each in inner):
+            self.hinted = True
+            self._hold.wake.set()
+
+    def _transact(self, work: Callable[[DatabaseSession], T]) -> T:
+        with self.core.transaction() as db:
+            return work(db)
+
+    def _seal_auth_key(self, db: DatabaseSession) -> None:
+        assert self.connection is not None
+        # The row's key may have been rotated since it was read; one key id serves all that the row has sealed.
+        key_id = db.scalar(select(Login.key_id).where(Login.id == self.login.id).with_for_update())
+        assert key_id is not None
+        dc = self.connection.data_centre
+        sealed = self.core.keyring.seal_under_key(key_id, auth_key_place(self.login), self.connection.auth_key)
+        advance(
+            db,
+            login_id=self.login.id,
+            epoch=self.login.owner_epoch,
+            public=False,
+            auth_key_sealed=sealed,
+            dc_id=dc.dc_id,
+            dc_host=dc.host,
+            dc_port=dc.port,
+        )
+        self.login.auth_key_sealed = sealed
+
+    def _stored_data_centre(self) -> DataCentre:
+        if self.login.dc_id is None or self.login.dc_host is None or self.login.dc_port is None:
+            return self.core.settings.data_centre or TELEGRAM_DC
+        return DataCentre(dc_id=self.login.dc_id, host=self.login.dc_host, port=self.login.dc_port)

@@ -1,0 +1,221 @@
+"""Keeping hold of logins: locks that are heartbeats, renewed for all logins of a process in one go.
+
+A lock lives 15 s and is renewed every 5 s. Whoever loses one (another worker took over while this one was paused, or Redis
+forgot it and somebody was quicker) finds out before it sends anything: ``LoginKeeper.guard`` asks again when the last renewal
+is older than it should be. The row's epoch fences whatever slips through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Sequence
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from app.database import Transaction
+from app.errors import LoginOver, OwnershipLost, Unavailable
+from app.logins.store import Standing, standing_of
+from app.logs import get_logger
+from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
+from app.telegram.runtime import LoopThread
+
+LOCK_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+_STALE_SECONDS = 1.5 * RENEW_SECONDS
+_BATCH = 500
+
+_RENEW = """
+local held = redis.call('GET', KEYS[1])
+if held == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end
+if held then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+_log = get_logger(__name__)
+
+
+class HandOver(Exception):
+    """Raised inside a conversation when this worker is leaving: disconnect, do not log out, let another go on."""
+
+
+class Hold:
+    """One login in this process's hands.
+
+    ``wake`` is set whenever the conversation should look around: an update, an answer of the user, a broken connection.
+    ``stop`` ends it from outside, by cancelling its task.
+    """
+
+    __slots__ = ("confirmed_at", "epoch", "login_id", "reason", "task", "token", "wake")
+
+    def __init__(self, login_id: str) -> None:
+        self.login_id = login_id
+        self.token = secrets.token_hex(16)
+        self.epoch = -1
+        self.confirmed_at = time.monotonic()
+        self.wake = asyncio.Event()
+        self.reason: Exception | None = None
+        self.task: asyncio.Task[object] | None = None
+
+    def stop(self, reason: Exception) -> None:
+        """End the conversation for a reason; the first one counts, but for a loss, which overrules all."""
+        if self.reason is None or isinstance(reason, OwnershipLost):
+            self.reason = reason
+        if self.task is not None:
+            self.task.cancel()
+
+    def check(self) -> None:
+        """Go on, or not.
+
+        Raises:
+            LoginOver, OwnershipLost, HandOver: what ``stop`` was given.
+        """
+        if self.reason is not None:
+            raise self.reason
+
+
+class LoginKeeper:
+    """Acquires, renews and releases the holds of this process. Lives on the loop."""
+
+    def __init__(
+        self, *, redis: redis.asyncio.Redis, redis_url: str, transaction: Transaction, runtime: LoopThread
+    ) -> None:
+        self._redis = redis
+        self._redis_url = redis_url
+        self._transaction = transaction
+        self._runtime = runtime
+        self._renew_script = redis.register_script(_RENEW)
+        self._release_script = redis.register_script(_RELEASE)
+        self._holds: dict[str, Hold] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._holds)
+
+    async def start(self) -> None:
+        """Start renewing and listening, until ``stop``."""
+        self._tasks = [asyncio.create_task(self._renew_forever()), asyncio.create_task(self._listen_forever())]
+
+    async def stop(self) -> None:
+        """Stop renewing; locks that are still held run out by themselves."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def acquire(self, login_id: str) -> Hold | None:
+        """Take a login's lock; None when somebody has it.
+
+        Raises:
+            Unavailable: Redis is away.
+        """
+        hold = Hold(login_id)
+        try:
+            taken = await self._redis.set(login_lock_key(login_id), hold.token, px=int(LOCK_SECONDS * 1000), nx=True)
+        except (RedisError, OSError) as exc:
+            raise Unavailable("Redis cannot be asked for a login's lock.") from exc
+        if not taken or login_id in self._holds:
+            return None
+        self._holds[login_id] = hold
+        if self._draining:
+            hold.stop(HandOver())
+        return hold
+
+    async def release(self, hold: Hold) -> None:
+        """Give a lock back. Never raises: a lock that cannot be given back runs out."""
+        self._holds.pop(hold.login_id, None)
+        with contextlib.suppress(RedisError, OSError):
+            await self._release_script(keys=[login_lock_key(hold.login_id)], args=[hold.token])
+
+    async def guard(self, hold: Hold) -> None:
+        """Make sure, right before something is sent, that this worker still owns the login.
+
+        Free when the last renewal is recent; otherwise (the process was paused, Redis was away) asks Redis and the row.
+
+        Raises:
+            LoginOver, OwnershipLost, HandOver: it does not, or should stop.
+            Unavailable: it cannot be known now.
+        """
+        hold.check()
+        if time.monotonic() - hold.confirmed_at > _STALE_SECONDS:
+            await self._confirm([hold])
+            hold.check()
+
+    def drain(self) -> None:
+        """Tell every conversation to hand its login over, and those that still come to do so at once."""
+        self._draining = True
+        for hold in self._holds.values():
+            hold.stop(HandOver())
+
+    async def _renew_forever(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            holds = [hold for hold in self._holds.values() if hold.epoch >= 0]
+            for start in range(0, len(holds), _BATCH):
+                try:
+                    await self._confirm(holds[start : start + _BATCH])
+                except Unavailable as exc:
+                    _log.warning("logins.renewal_failed", detail=exc.detail, logins=len(holds))
+
+    async def _confirm(self, holds: Sequence[Hold]) -> None:
+        # The time before asking: what the answer says was true then, and may not be now.
+        asked_at = time.monotonic()
+        standing = await self._runtime.in_thread(self._standing, {hold.login_id: hold.epoch for hold in holds})
+        for hold in holds:
+            if hold.login_id in standing.lost:
+                hold.stop(OwnershipLost(f"Another worker drives login {hold.login_id} now."))
+            elif hold.login_id in standing.over:
+                hold.stop(LoginOver(f"Login {hold.login_id} is over."))
+        # Only then the locks: one that has run out must not be taken back from who drives the login now.
+        mine = [hold for hold in holds if not isinstance(hold.reason, OwnershipLost)]
+        for hold, renewed in zip(mine, await self._renew(mine), strict=True):
+            hold.confirmed_at = asked_at
+            if not renewed:
+                hold.stop(OwnershipLost(f"Another worker holds the lock of login {hold.login_id}."))
+
+    def _standing(self, epochs: dict[str, int]) -> Standing:
+        with self._transaction() as db:
+            return standing_of(db, epochs)
+
+    async def _renew(self, holds: Sequence[Hold]) -> list[bool]:
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for hold in holds:
+                    await self._renew_script(
+                        keys=[login_lock_key(hold.login_id)],
+                        args=[hold.token, int(LOCK_SECONDS * 1000)],
+                        client=pipeline,
+                    )
+                return [answer == 1 for answer in await pipeline.execute()]
+        except (RedisError, OSError) as exc:
+            raise Unavailable("Redis cannot be asked to renew locks.") from exc
+
+    async def _listen_forever(self) -> None:
+        """Wake the conversations that the users' answers are for. A lost hint costs seconds: they look by themselves."""
+        while True:
+            client = make_async_subscriber(self._redis_url)
+            try:
+                async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(INBOX_CHANNEL)
+                    while True:
+                        message = await pubsub.get_message(timeout=20.0)
+                        if message is not None:
+                            self._deliver(message["data"])
+            except (RedisError, OSError):
+                await asyncio.sleep(1.0)
+            finally:
+                await client.aclose()
+
+    def _deliver(self, message: bytes) -> None:
+        hint = decode_inbox_hint(message)
+        hold = self._holds.get(hint.login_id)
+        if hold is None:
+            return
+        if hint.what == "cancelled":
+            hold.stop(LoginOver(f"Login {hold.login_id} was cancelled."))
+        hold.wake.set()

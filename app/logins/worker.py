@@ -1,0 +1,51 @@
+"""The logins of one worker process: what its threads block on, and how they leave when the process must end."""
+
+from __future__ import annotations
+
+from app.core import Core
+from app.logins.endings import Outcome
+from app.logins.keeper import LoginKeeper
+from app.logins.run import run_login
+from app.logs import get_logger
+from app.telegram.parts import TelegramParts
+
+_log = get_logger(__name__)
+
+
+class LoginWorker:
+    """Runs logins for the process's threads. Built once, after the process's loop thread."""
+
+    def __init__(self, core: Core, telegram: TelegramParts) -> None:
+        self._core = core
+        self._telegram = telegram
+        self._keeper = telegram.runtime.run(self._start_keeper())
+
+    def run(self, login_id: str) -> Outcome:
+        """Drive a login and block this thread until it has an outcome. Safe to run twice, and anywhere.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis is away; the sweep sends the login again.
+        """
+        return self._telegram.runtime.run(run_login(self._core, self._telegram, self._keeper, login_id))
+
+    def drain(self) -> None:
+        """Make every login hand itself over. Returns at once; each thread's ``run`` then ends within seconds."""
+        _log.info("logins.draining", logins=len(self._keeper))
+        self._telegram.runtime.run(self._drain(), timeout_seconds=5.0)
+
+    def stop(self) -> None:
+        """Stop renewing locks. What is still held runs out."""
+        self._telegram.runtime.run(self._keeper.stop(), timeout_seconds=5.0)
+
+    async def _start_keeper(self) -> LoginKeeper:
+        keeper = LoginKeeper(
+            redis=self._telegram.redis,
+            redis_url=self._core.settings.redis_url,
+            transaction=self._core.transaction,
+            runtime=self._telegram.runtime,
+        )
+        await keeper.start()
+        return keeper
+
+    async def _drain(self) -> None:
+        self._keeper.drain()

@@ -1,0 +1,131 @@
+"""Claiming: turning an authorized auth key into a stored session, in the transaction that ends the login."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.clock import utc_now
+from app.ids import new_id
+from app.models import TelegramSession
+from app.vault.keyring import KeyRing
+from app.vault.sealing import Place
+from app.webhooks.outbox import queue_event
+
+
+class Account(NamedTuple):
+    """Whose session it is, as ``users.getUsers`` told. ``phone`` is kept masked only."""
+
+    telegram_user_id: int
+    username: str | None
+    first_name: str | None
+    phone: str | None
+
+
+class Claimed(NamedTuple):
+    """The new session's id, and that of the one it replaced (still to be logged out), if any."""
+
+    session_id: str
+    replaced_id: str | None
+
+
+def session_place(tenant_id: str, session_id: str) -> Place:
+    """Where a session's Telethon string session is sealed."""
+    return Place("session", tenant_id, session_id)
+
+
+def account_of(user: Any) -> Account:
+    """Read Telethon's ``User``."""
+    return Account(telegram_user_id=int(user.id), username=user.username, first_name=user.first_name, phone=user.phone)
+
+
+def claim_session(
+    db: DatabaseSession,
+    keyring: KeyRing,
+    *,
+    tenant_id: str,
+    account: Account,
+    string_session: str,
+    dc_id: int,
+    device: dict[str, str],
+    metadata: dict[str, Any],
+    validation_interval_seconds: int,
+) -> Claimed:
+    """Seal and store a session; the newest wins: an active one of the same account is marked replaced.
+
+    The caller's transaction also ends the login, so that a crash leaves both done or neither. The replaced session stays
+    sealed until it is logged out at Telegram.
+    """
+    # Two logins of one account that end at the same moment must see each other.
+    db.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"),
+        {"account": f"{tenant_id}/{account.telegram_user_id}"},
+    )
+    replaced_id = _mark_replaced(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
+    session_id, now = new_id("ses"), utc_now()
+    sealed = keyring.seal(session_place(tenant_id, session_id), string_session.encode())
+    db.add(
+        TelegramSession(
+            id=session_id,
+            tenant_id=tenant_id,
+            telegram_user_id=account.telegram_user_id,
+            username=account.username,
+            first_name=account.first_name,
+            phone_masked=mask_phone(account.phone),
+            dc_id=dc_id,
+            status="active",
+            client_metadata=metadata,
+            key_id=sealed.key_id,
+            session_sealed=sealed.ciphertext,
+            device=device,
+            created_at=now,
+            updated_at=now,
+            last_validated_at=now,
+            last_used_at=now,
+            # Anywhere in the interval: sessions that were made together must not be validated together.
+            next_validation_at=now + timedelta(seconds=validation_interval_seconds * random.uniform(0.5, 1.0)),  # noqa: S311
+        )
+    )
+    db.flush()
+    return Claimed(session_id=session_id, replaced_id=replaced_id)
+
+
+def mask_phone(phone: str | None) -> str | None:
+    """Keep the first two and the last two digits: ``+49•••••••17``."""
+    if not phone:
+        return None
+    digits = phone.lstrip("+")
+    if len(digits) < 6:
+        return "+" + "•" * len(digits)
+    return f"+{digits[:2]}{'•' * (len(digits) - 4)}{digits[-2:]}"
+
+
+def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> str | None:
+    older = db.scalar(
+        select(TelegramSession)
+        .where(
+            TelegramSession.tenant_id == tenant_id,
+            TelegramSession.telegram_user_id == telegram_user_id,
+            TelegramSession.status == "active",
+        )
+        .with_for_update()
+    )
+    if older is None:
+        return None
+    older.status = "replaced"
+    older.version += 1
+    older.updated_at = older.next_logout_at = utc_now()
+    older.logout_pending = True
+    older.next_validation_at = None
+    db.flush()
+    queue_event(
+        db,
+        tenant_id=tenant_id,
+        event="session.replaced",
+        payload={"session_id": older.id, "telegram_user_id": telegram_user_id, "metadata": older.client_metadata},
+    )
+    return older.id

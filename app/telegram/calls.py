@@ -1,0 +1,133 @@
+"""Paced calls: how this code talks on a connection. Every request goes through ``PacedCaller.call``.
+
+Between two requests of one auth key lie 200 to 500 ms; a closed gate stops the call; what Telegram answers is counted and
+translated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.errors import AppError, FloodWait, Transient
+from app.metrics import Metrics
+from app.telegram.connection import ANSWER_SECONDS, TelegramConnection
+from app.telegram.errors import AnswerTimeout, MigrateTo, NotAuthorized, PasswordNeeded, TelegramRefused
+from app.telegram.flood import FloodWaitManager
+
+PACE_SECONDS = (0.2, 0.5)
+
+Guard = Callable[[], Awaitable[None]]
+"""Asked right before a request goes out; raises when the caller may not send (any more)."""
+
+
+async def always() -> None:
+    """The guard of callers that hold no lock that they could lose."""
+
+
+class PacedCaller:
+    """Calls on the connections of one account or login, one at a time.
+
+    It outlives its connections, because pacing goes by auth key and not by connection.
+
+    Args:
+        scope: whom a flood wait counts for, see ``FloodWaitManager.check``; may be changed when the account is known.
+        fresh: whether the auth key is yet to be made; a known one may have been used a moment ago, by another worker.
+        guard: see ``Guard``.
+    """
+
+    def __init__(
+        self,
+        *,
+        floods: FloodWaitManager,
+        metrics: Metrics,
+        scope: str,
+        fresh: bool,
+        guard: Guard = always,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.scope = scope
+        self._floods = floods
+        self._metrics = metrics
+        self._guard = guard
+        self._uniform = uniform
+        self._answered_at: float | None = None if fresh else time.monotonic()
+
+    def new_auth_key(self) -> None:
+        """Note that the next request goes out under a new auth key, which has not been used yet."""
+        self._answered_at = None
+
+    async def call(
+        self,
+        connection: TelegramConnection,
+        request: Any,
+        *,
+        timeout_seconds: float = ANSWER_SECONDS,
+        guarded: bool = True,
+    ) -> Any:
+        """Make one request.
+
+        Args:
+            guarded: False for what must go out although the caller may do nothing else any more: a log-out.
+
+        Raises:
+            FloodWait: Telegram or a closed gate says to wait.
+            PasswordNeeded, NotAuthorized, MigrateTo, TelegramRefused: Telegram's answer.
+            ConnectionLost, Transient: nothing is known; try again.
+            Unavailable: Redis is away.
+            whatever the guard raises.
+        """
+        method = method_name(request)
+        await self._floods.check(method=method, scope=self.scope)
+        await self._pace()
+        if guarded:
+            await self._guard()
+        started = time.monotonic()
+        outcome = "ok"
+        try:
+            return await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
+        except FloodWait as exc:
+            outcome = "flood_wait"
+            await self._floods.close(method=method, scope=self.scope, wait_seconds=exc.wait_seconds)
+            raise
+        except AppError as exc:
+            outcome = _outcome(exc)
+            raise
+        finally:
+            # By the answer, not by the sending: then no delay on the way can bring two requests closer together.
+            self._answered_at = time.monotonic()
+            self._metrics.requests.labels(method=method, outcome=outcome).inc()
+            self._metrics.request_duration_seconds.labels(method=method).observe(self._answered_at - started)
+
+    async def _pace(self) -> None:
+        if self._answered_at is None:
+            return
+        pause = self._answered_at + self._uniform(*PACE_SECONDS) - time.monotonic()
+        self._metrics.throttling_delay_seconds.observe(max(0.0, pause))
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+
+def method_name(request: Any) -> str:
+    """A request's TL name: ``ExportLoginTokenRequest`` of ``auth`` is ``auth.exportLoginToken``."""
+    namespace = type(request).__module__.rpartition(".")[2]
+    name = type(request).__name__.removesuffix("Request")
+    name = name[0].lower() + name[1:]
+    return name if namespace == "functions" else f"{namespace}.{name}"
+
+
+def _outcome(error: AppError) -> str:
+    match error:
+        case AnswerTimeout():
+            return "timeout"
+        case PasswordNeeded() | MigrateTo():
+            return "ok"
+        case NotAuthorized() | TelegramRefused():
+            return "refused"
+        case Transient():
+            return "connection_lost"
+        case _:
+            return "error"

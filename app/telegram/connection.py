@@ -1,0 +1,277 @@
+"""One connection to one data centre under one auth key.
+
+Stands on Telethon's ``MTProtoSender`` rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
+reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none of that and every
+request under its own control. The session that comes out is an ordinary Telethon string session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from telethon.crypto import AuthKey
+from telethon.crypto import rsa as telethon_rsa
+from telethon.network import ConnectionTcpFull, MTProtoSender
+from telethon.sessions import StringSession
+from telethon.tl.alltlobjects import LAYER
+from telethon.tl.functions import InitConnectionRequest, InvokeWithLayerRequest, PingRequest
+from telethon.tl.functions.help import GetConfigRequest
+
+from app.settings import DataCentre, Settings
+from app.telegram import arithmetic
+from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
+from app.telegram.identity import ApiIdentity, parse_proxy
+
+CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 15.0
+DISCONNECT_SECONDS = 3.0
+HANDSHAKES_AT_ONCE = 8
+TELEGRAM_DC = DataCentre(dc_id=2, host="149.154.167.51", port=443)
+"""Where a new client starts at Telegram itself. Source: https://core.telegram.org/api/datacenter"""
+
+_logger = logging.getLogger("telethon.network")
+
+OnUpdate = Callable[[Any], None]
+
+
+class _Loggers(dict[str, logging.Logger]):
+    """Telethon asks for its loggers by module name; one logger serves, so that one filter does."""
+
+    def __missing__(self, name: str) -> logging.Logger:
+        return _logger
+
+
+class _Updates:
+    """Stands where Telethon wants a queue; hands each update on at once."""
+
+    def __init__(self, on_update: OnUpdate | None) -> None:
+        self._on_update = on_update
+
+    def put_nowait(self, update: Any) -> None:
+        if self._on_update is not None:
+            self._on_update(update)
+
+
+class TelegramConnection:
+    """A connection: made by ``open``, ended by ``close``, never reconnected by itself.
+
+    Args:
+        auth_key: 256 bytes, or None to make a new one in ``open``.
+        on_update: called on the loop with each ``Updates`` object that the server pushes.
+        on_closed: called on the loop once when the connection has ended, for whatever reason.
+        handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
+    """
+
+    def __init__(
+        self,
+        *,
+        identity: ApiIdentity,
+        data_centre: DataCentre,
+        auth_key: bytes | None,
+        handshakes: asyncio.Semaphore,
+        on_update: OnUpdate | None = None,
+        on_closed: Callable[[], None] | None = None,
+    ) -> None:
+        self.identity = identity
+        self.data_centre = data_centre
+        self.server_time_offset_seconds = 0.0
+        self._dc_options: list[Any] = []
+        self._handshakes = handshakes
+        self._had_key = auth_key is not None
+        self._on_closed = on_closed
+        self._sender = MTProtoSender(
+            AuthKey(auth_key),
+            loggers=_Loggers(),
+            retries=0,
+            delay=0,
+            auto_reconnect=False,
+            connect_timeout=CONNECT_SECONDS,
+            updates_queue=_Updates(on_update),
+        )
+
+    @property
+    def auth_key(self) -> bytes:
+        """The auth key, 256 bytes; there is one after ``open``."""
+        key: bytes = self._sender.auth_key.key
+        return key
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as is known."""
+        return bool(self._sender.is_connected())
+
+    async def open(self) -> None:
+        """Connect, make an auth key if there is none, and introduce ourselves (``initConnection``, ``help.getConfig``).
+
+        Raises:
+            ConnectionLost: it did not come about within 10 s.
+            NotAuthorized: the server does not know this auth key.
+        """
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._connect()
+                self._learn(await self._invoke(self._introduction(), method="help.getConfig"))
+        except TimeoutError as exc:
+            await self.close()
+            raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
+        except BaseException:
+            await self.close()
+            raise
+
+    async def invoke(self, request: Any, *, method: str, timeout_seconds: float = ANSWER_SECONDS) -> Any:
+        """Send one request and wait for its answer. Pacing and gates are ``app.telegram.calls``'.
+
+        Raises:
+            AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._invoke(request, method=method)
+        except TimeoutError as exc:
+            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
+
+    async def ping(self) -> None:
+        """Find out whether the connection still stands.
+
+        Raises:
+            ConnectionLost: it does not.
+        """
+        await self.invoke(PingRequest(ping_id=time.time_ns() % 2**62), method="ping")
+
+    def find_data_centre(self, dc_id: int) -> DataCentre:
+        """Where a data centre listens, as the server told in ``help.getConfig``.
+
+        Raises:
+            ConnectionLost: the server did not name it.
+        """
+        for option in self._dc_options:
+            special = option.ipv6 or option.media_only or option.cdn or option.tcpo_only
+            if option.id == dc_id and not special:
+                return DataCentre(dc_id=dc_id, host=option.ip_address, port=option.port)
+        raise ConnectionLost(f"Telegram named no address for data centre {dc_id}.")
+
+    def string_session(self) -> str:
+        """The Telethon string session of this auth key at this data centre."""
+        return make_string_session(auth_key=self.auth_key, data_centre=self.data_centre)
+
+    async def close(self) -> None:
+        """Disconnect within 3 s, without logging out. Never raises; may be repeated."""
+        try:
+            async with asyncio.timeout(DISCONNECT_SECONDS):
+                await self._sender.disconnect()
+        except (TimeoutError, OSError):
+            pass  # the socket is given up; nothing of it is used again
+
+    async def _connect(self) -> None:
+        dc = self.data_centre
+        transport = ConnectionTcpFull(
+            dc.host,
+            dc.port,
+            dc.dc_id,
+            loggers=_Loggers(),
+            proxy=parse_proxy(self.identity.proxy) if self.identity.proxy else None,
+        )
+        try:
+            if self._had_key:
+                await self._sender.connect(transport)
+            else:
+                async with self._handshakes:
+                    await self._sender.connect(transport)
+        except (OSError, EOFError, AssertionError) as exc:
+            raise ConnectionLost(f"No connection to data centre {dc.dc_id} ({type(exc).__name__}).") from exc
+        self._sender._disconnected.add_done_callback(self._closed)
+
+    def _closed(self, done: asyncio.Future[None]) -> None:
+        # Nobody awaits Telethon's own future; taking its exception keeps asyncio from logging it as lost.
+        if not done.cancelled():
+            done.exception()
+        if self._on_closed is not None:
+            self._on_closed()
+
+    def _introduction(self) -> InvokeWithLayerRequest:
+        me = self.identity
+        return InvokeWithLayerRequest(
+            LAYER,
+            InitConnectionRequest(
+                api_id=me.api_id,
+                device_model=me.device_model,
+                system_version=me.system_version,
+                app_version=me.app_version,
+                lang_code=me.lang_code,
+                system_lang_code=me.lang_code,
+                lang_pack="",
+                query=GetConfigRequest(),
+            ),
+        )
+
+    def _learn(self, config: Any) -> None:
+        self._dc_options = list(config.dc_options)
+        self.server_time_offset_seconds = config.date.timestamp() - time.time()
+
+    async def _invoke(self, request: Any, *, method: str) -> Any:
+        try:
+            answer = self._sender.send(request)
+        except ConnectionError as exc:
+            raise translate(exc, method=method) from exc
+        # A request that was still queued when the connection broke has a future that nobody resolves: watch both.
+        gone = self._sender._disconnected
+        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done() or answer.cancelled():
+            answer.cancel()
+            cause = gone.exception() if gone.done() and not gone.cancelled() else None
+            raise translate(cause or ConnectionError("disconnected"), method=method) from cause
+        if (error := answer.exception()) is not None:
+            raise translate(error, method=method) from error
+        return answer.result()
+
+
+def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
+    """Build a Telethon string session.
+
+    Telethon packs the host as an address, so a host name is looked up by whoever configured it.
+    """
+    session = StringSession()
+    session.set_dc(data_centre.dc_id, data_centre.host, data_centre.port)
+    session.auth_key = AuthKey(auth_key)
+    return str(session.save())
+
+
+def read_string_session(text: str) -> tuple[bytes, DataCentre]:
+    """Take a Telethon string session apart: auth key (256 bytes) and data centre.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        session = StringSession(text)
+        ipaddress.ip_address(session.server_address)
+        key: bytes = session.auth_key.key
+    except Exception as exc:
+        raise ValueError("not a Telethon string session") from exc
+    if len(key) != arithmetic.AUTH_KEY_BYTES:
+        raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
+    return key, DataCentre(dc_id=session.dc_id, host=session.server_address, port=session.port)
+
+
+def prepare_telethon(settings: Settings) -> None:
+    """Once per process: put the arithmetic right, and trust the server's RSA keys that the settings name."""
+    arithmetic.install()
+    _logger.addFilter(_not_about_reconnecting)
+    if settings.telegram_public_key_file is None:
+        return
+    for pem in settings.telegram_public_key_file.read_text().split("-----END ")[:-1]:
+        block = pem[pem.index("-----BEGIN ") :]
+        label = block.removeprefix("-----BEGIN ").split("-----", 1)[0]
+        key = load_pem_public_key(f"{block}-----END {label}-----\n".encode())
+        telethon_rsa.add_key(key.public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode(), old=False)
+
+
+def _not_about_reconnecting(record: logging.LogRecord) -> bool:
+    # Reconnecting is ours; that Telethon did not do it is no error.
+    return "reconnection failed" not in record.msg

@@ -1,0 +1,72 @@
+"""Who we are to Telegram: api_id, device names and proxy, from the settings and a tenant's overrides.
+
+They stay the same for the life of a session; a session's row remembers those it was made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from app.errors import SettingsError
+from app.settings import Settings
+
+_PROXY_SCHEMES = {"socks5": "socks5", "socks4": "socks4", "http": "http"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiIdentity:
+    """What ``initConnection`` tells Telegram, and the way there. Source: https://core.telegram.org/method/initConnection"""
+
+    api_id: int
+    api_hash: str = field(repr=False)
+    device_model: str
+    system_version: str
+    app_version: str
+    lang_code: str = "en"
+    proxy: str | None = field(default=None, repr=False)
+
+    def device(self) -> dict[str, str]:
+        """The names that a session must keep for its life."""
+        return {
+            "device_model": self.device_model,
+            "system_version": self.system_version,
+            "app_version": self.app_version,
+        }
+
+
+def identity_for(settings: Settings, overrides: Mapping[str, Any]) -> ApiIdentity:
+    """Combine the installation's settings with a tenant's (or a session's) overrides.
+
+    Args:
+        overrides: any of ``api_id``, ``api_hash``, ``device_model``, ``system_version``, ``app_version``, ``proxy``.
+    """
+    return ApiIdentity(
+        api_id=int(overrides.get("api_id") or settings.telegram_api_id),
+        api_hash=str(overrides.get("api_hash") or settings.telegram_api_hash.get_secret_value()),
+        device_model=str(overrides.get("device_model") or settings.telegram_device_model),
+        system_version=str(overrides.get("system_version") or settings.telegram_system_version),
+        app_version=str(overrides.get("app_version") or settings.telegram_app_version),
+        proxy=overrides.get("proxy") or settings.telegram_proxy,
+    )
+
+
+def parse_proxy(url: str) -> dict[str, Any]:
+    """Turn ``socks5://user:password@host:port`` into what Telethon's connection takes.
+
+    Raises:
+        SettingsError: it is not such a URL. The message leaves the password out.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PROXY_SCHEMES or not parts.hostname or not parts.port:
+        raise SettingsError("TELEGRAM_PROXY must look like socks5://user:password@host:1080 (or socks4, http)")
+    return {
+        "proxy_type": _PROXY_SCHEMES[parts.scheme],
+        "addr": parts.hostname,
+        "port": parts.port,
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "rdns": True,
+    }

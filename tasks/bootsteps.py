@@ -1,0 +1,82 @@
+"""What a worker process has beside its tasks: its parts, its metrics port, and its leave-taking.
+
+Celery's threads pool is one process and never fires ``worker_process_init``; bootsteps of the worker's blueprint start and
+stop in a known order instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import bootsteps
+from prometheus_client import start_http_server
+
+from app.core import Core, build_core
+from app.dispatch import make_dispatch
+from app.logins.worker import LoginWorker
+from app.logs import get_logger
+from app.telegram.parts import TelegramParts, start_telegram, stop_telegram
+
+_log = get_logger(__name__)
+
+
+class ProcessParts:
+    """The parts of this worker process, for its tasks: set by ``Parts`` before the first task comes."""
+
+    core: Core
+    telegram: TelegramParts
+    logins: LoginWorker
+
+
+parts = ProcessParts()
+
+
+class Parts(bootsteps.StartStopStep):
+    """Builds the parts when the worker starts, and ends the loop thread after everything else."""
+
+    requires = ("celery.worker.components:Timer",)
+
+    def start(self, worker: Any) -> None:
+        """Build everything before the pool takes its first task."""
+        settings = worker.app.settings
+        parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
+        parts.telegram = start_telegram(settings, parts.core.metrics)
+        parts.logins = LoginWorker(parts.core, parts.telegram)
+
+    def terminate(self, worker: Any) -> None:
+        """The same, when the worker is in a hurry."""
+        self.stop(worker)
+
+    def stop(self, worker: Any) -> None:
+        """End the loop thread; by now no task uses it."""
+        parts.logins.stop()
+        stop_telegram(parts.telegram)
+
+
+class MetricsServer(bootsteps.StartStopStep):
+    """Serves this process's metrics on ``METRICS_PORT``, loopback or container network, when one is set."""
+
+    requires = (Parts,)
+
+    def start(self, worker: Any) -> None:
+        """Start the server's thread."""
+        port = parts.core.settings.metrics_port
+        if port is not None:
+            self.server, self.thread = start_http_server(port, registry=parts.core.registry)
+            _log.info("metrics.listening", port=port)
+
+    def stop(self, worker: Any) -> None:
+        """Close the port."""
+        server = getattr(self, "server", None)
+        if server is not None:
+            server.shutdown()
+
+
+class DrainLogins(bootsteps.StartStopStep):
+    """On SIGTERM: hand over the logins in hand, after consuming has stopped and before the pool waits for its threads."""
+
+    requires = ("celery.worker.components:Pool", Parts)
+
+    def stop(self, worker: Any) -> None:
+        """Each task publishes itself again and returns, so that the pool's wait is short."""
+        parts.logins.drain()

@@ -1,0 +1,37 @@
+"""The tasks of logins: drive one, and sweep for those that nobody drives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import Unavailable
+from app.logins.sweep import resume_orphaned_logins as sweep
+from app.logs import get_logger
+from tasks.bootsteps import parts
+from tasks.celery_app import celery_app
+
+_log = get_logger(__name__)
+
+
+@celery_app.task(bind=True, name="latchkey.run_qr_login", queue="logins", max_retries=None, ignore_result=True)
+def run_qr_login(self: Any, login_id: str) -> None:
+    """Drive a login; see ``app.logins.run``. A flood wait frees the thread, a leaving worker sends the login on."""
+    try:
+        outcome = parts.logins.run(login_id)
+    except Unavailable as exc:
+        _log.warning("login.put_off", login_id=login_id, detail=exc.detail)
+        return
+    if outcome.name == "put_off":
+        raise self.retry(countdown=outcome.retry_seconds)
+    if outcome.name == "handed_over":
+        # The same id: to Flower and the exporter it is the same task that goes on elsewhere.
+        self.apply_async(args=(login_id,), task_id=self.request.id)
+
+
+@celery_app.task(name="latchkey.resume_orphaned_logins", queue="background", ignore_result=True)
+def resume_orphaned_logins() -> None:
+    """See ``app.logins.sweep``."""
+    try:
+        sweep(parts.core)
+    except Unavailable as exc:
+        _log.warning("sweep.put_off", detail=exc.detail)
