@@ -22,6 +22,7 @@ import psycopg2
 from psycopg2 import sql
 
 from devstack.errors import SetupError
+from devstack.files import write_private
 from devstack.ports import HOST
 from devstack.programs import Account, Program
 
@@ -105,7 +106,7 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
     binaries = _binaries(home, account)
     password_file = folder / "postgres.password"
     if not password_file.exists():
-        _write_secret(password_file, secrets.token_urlsafe(24))
+        write_private(password_file, secrets.token_urlsafe(24))
     password = password_file.read_text()
     data = home / "data"
     if not (data / "PG_VERSION").exists():
@@ -243,11 +244,6 @@ def _initialise(binaries: Path, data: Path, *, password: str, account: Account |
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise SetupError(f"PostgreSQL's initdb failed: {said[-1] if said else 'it said nothing'}")
-
-
-def _write_secret(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
 
 
 def _answers(port: int, password: str) -> bool:

@@ -1,7 +1,7 @@
 """One program of the stack: how it is started, when it is ready, how it is stopped. Knows no particular program.
 
-Every program leads a process group of its own, so that Ctrl-C reaches only us and we stop things in order, and dies with
-us on Linux, so that a killed stack leaves nothing behind.
+Every program leads a process group of its own, so that Ctrl-C reaches only us and we stop things in order, and dies
+with us on Linux, so that a killed stack leaves nothing behind.
 """
 
 from __future__ import annotations
