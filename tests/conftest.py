@@ -1,0 +1,105 @@
+"""Real PostgreSQL and real Redis for every test, started once per run and only when a test asks for them.
+
+A test gets a database of its own, copied from a migrated template, and an emptied Redis database.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from devstack.ports import free_port
+from devstack.postgres import Postgres, prepare_postgres, remove_postgres
+from devstack.programs import running
+from devstack.redis import redis_program
+from devstack.redis import redis_url as make_redis_url
+
+_TEMPLATE = "template_latchkey"
+_names = itertools.count(1)
+_numbers = itertools.cycle(range(1, 16))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One PostgreSQL server for the run."""
+    folder = Path(tempfile.mkdtemp(prefix="latchkey-tests-"))
+    folder.chmod(0o711)  # a run as root hands the server to an account that has to walk through
+    server = prepare_postgres(folder, port=free_port(), log=folder / "postgres.log")
+    try:
+        with running(server.program):
+            yield server
+    finally:
+        remove_postgres(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: Postgres) -> str:
+    """The server's own empty database, for tests that need PostgreSQL and none of our tables."""
+    return postgres.url("postgres")
+
+
+@pytest.fixture(scope="session")
+def empty_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
+    """Makes empty databases: each call returns the URL of a new one."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"empty_{next(_names)}")
+        postgres.create_database(made[-1])
+        return postgres.url(made[-1])
+
+    yield make
+    for name in made:
+        postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
+    """Makes migrated databases, for fixtures wider than a test: each call returns the URL of a new one."""
+    from app.database import make_engine
+    from app.migrations import migrate
+
+    postgres.create_database(_TEMPLATE)
+    engine = make_engine(postgres.url(_TEMPLATE))
+    migrate(engine)
+    engine.dispose()  # PostgreSQL copies only a template that nobody is connected to
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"test_{next(_names)}")
+        postgres.create_database(made[-1], template=_TEMPLATE)
+        return postgres.url(made[-1])
+
+    yield make
+    for name in made:
+        postgres.drop_database(name)
+
+
+@pytest.fixture
+def database_url(migrated_database: Callable[[], str]) -> str:
+    """A migrated database that only this test uses."""
+    return migrated_database()
+
+
+@pytest.fixture(scope="session")
+def redis_port() -> Iterator[int]:
+    """One Redis server for the run."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="latchkey-tests-") as name:
+        folder = Path(name)
+        with running(redis_program(folder, port=port, log=folder / "redis.log")):
+            yield port
+
+
+@pytest.fixture
+def redis_url(redis_port: int) -> str:
+    """An emptied Redis database. Its channels, unlike its keys, are shared by all databases of the server."""
+    url = make_redis_url(redis_port, database=next(_numbers))
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
