@@ -139,11 +139,9 @@ class StateCollector(Collector):
                     select(Login.tenant_id, func.count())
                     .where(Login.status.in_(LIVE_LOGIN_STATUSES))
                     .group_by(Login.tenant_id)
-                ).tuples()
+                )
             )
-            sessions = dict(
-                db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)).tuples()
-            )
+            sessions = dict(db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)))
             lag = db.scalar(
                 select(func.extract("epoch", now - func.min(TelegramSession.next_validation_at))).where(
                     TelegramSession.status == "active"

@@ -62,7 +62,8 @@ def _configure_logs(**_: object) -> None:
 
 
 def _process_name() -> str:
-    return os.environ.get("LATCHKEY_PROCESS") or next((word for word in sys.argv[1:] if word.isalpha()), "celery")
+    roles = {"worker", "beat", "flower"}
+    return os.environ.get("LATCHKEY_PROCESS") or next((word for word in sys.argv if word in roles), "celery")
 
 
 def _load() -> Settings:

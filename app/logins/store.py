@@ -121,7 +121,7 @@ class Standing(NamedTuple):
 def standing_of(db: DatabaseSession, epochs: dict[str, int]) -> Standing:
     """Look at the logins that a worker drives (id → epoch), in one query for all; those that are still its own are left out."""
     standing = Standing(over=set(), lost=set())
-    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id.in_(epochs))).tuples()
+    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id.in_(epochs)))
     found = {login_id: (epoch, status) for login_id, epoch, status in rows}
     for login_id, epoch in epochs.items():
         owner_epoch, status = found.get(login_id, (epoch, "cancelled"))

@@ -4,7 +4,7 @@ Telethon 1.45 spends 95 ms of CPU on a new auth key, nearly all of it in pure-Py
 thousands of logins share. And when the agreed key begins with a zero byte (one in 256) it hashes 255 bytes instead of 256
 and throws the key away ("Step 3 invalid new nonce hash"). Both are mended by replacing four names in three of its modules:
 
-- ``Factorization.factorize``: cryptg's, in C, for the 64-bit pq of a handshake; the original above that;
+- ``Factorization.factorize``: cryptg's, in C, for the pq of a handshake; the original above that;
 - ``pow`` in ``telethon.network.authenticator`` and ``telethon.password`` (SRP): gmpy2's;
 - ``AuthKey`` in ``telethon.network.authenticator``: pads to 256 bytes.
 
@@ -33,8 +33,11 @@ def install() -> None:
 
 
 def factorize(pq: int) -> tuple[int, int]:
-    """Split a semiprime into its two factors, the smaller one first. Above 64 bits (SRP) Telethon's own code serves."""
-    if pq.bit_length() > 64:
+    """Split a semiprime into its two factors, the smaller one first.
+
+    A handshake's pq has 60-odd bits. Telethon's own code serves what cryptg gives up on: larger ones (SRP), and tiny ones.
+    """
+    if not 32 <= pq.bit_length() <= 63:
         original: tuple[int, int] = _original_factorize(pq)
         return original
     p, q = cryptg.factorize_pq_pair(pq)

@@ -1,0 +1,27 @@
+"""The parts of a process for tests of logins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.core import Core
+from tests.builders import Sent, make_core, make_settings
+
+
+@pytest.fixture
+def sent() -> Sent:
+    """What was dispatched."""
+    return Sent()
+
+
+@pytest.fixture
+def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Iterator[Core]:
+    """A process's parts with the tenants alice and bob."""
+    settings = make_settings(database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key")
+    core = make_core(settings, sent=sent)
+    yield core
+    core.engine.dispose()
+    core.redis.close()
