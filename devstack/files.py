@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -13,3 +14,10 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     Path(name).replace(path)
+
+
+def kept_secret(path: Path, *, make: Callable[[], str]) -> str:
+    """Return the secret that the file holds; the first time, make it."""
+    if not path.exists():
+        write_private(path, make())
+    return path.read_text()

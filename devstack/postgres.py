@@ -22,7 +22,7 @@ import psycopg2
 from psycopg2 import sql
 
 from devstack.errors import SetupError
-from devstack.files import write_private
+from devstack.files import kept_secret
 from devstack.ports import HOST
 from devstack.programs import Account, Program
 
@@ -54,7 +54,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of one of its databases."""
-        return f"postgresql+psycopg2://{_USER}:{self.password}@{HOST}:{self.port}/{database}"
+        return postgres_url(self.port, password=self.password, database=database)
 
     def execute(self, statement: sql.Composable) -> None:
         """Run a statement that belongs to no database, such as CREATE DATABASE, outside a transaction."""
@@ -91,6 +91,16 @@ class Postgres:
         return connection
 
 
+def postgres_url(port: int, *, password: str, database: str) -> str:
+    """The SQLAlchemy URL of a database of the server on this port."""
+    return f"postgresql+psycopg2://{_USER}:{password}@{HOST}:{port}/{database}"
+
+
+def postgres_password(folder: Path) -> str:
+    """The password of the server in ``folder``, which is made up before the server is."""
+    return kept_secret(folder / "postgres.password", make=lambda: secrets.token_urlsafe(24))
+
+
 def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
     """Make a server in ``folder``, or take up the one that was made there before.
 
@@ -104,10 +114,7 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
     account = _account()
     home = _home(folder, account)
     binaries = _binaries(home, account)
-    password_file = folder / "postgres.password"
-    if not password_file.exists():
-        write_private(password_file, secrets.token_urlsafe(24))
-    password = password_file.read_text()
+    password = postgres_password(folder)
     data = home / "data"
     if not (data / "PG_VERSION").exists():
         _initialise(binaries, data, password=password, account=account)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from devstack.errors import SetupError
@@ -148,14 +149,19 @@ async def _becomes_ready(kept: _Kept) -> bool:
     return False
 
 
-async def run_once(command: tuple[str, ...], *, environment: dict[str, str], what: str) -> str:
+async def run_once(command: tuple[str, ...], *, folder: Path, environment: Mapping[str, str], what: str) -> str:
     """Run a command that ends by itself and return what it printed.
 
     Raises:
         SetupError: it failed; says its last line.
     """
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        *command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     output, errors = await process.communicate()
     if process.returncode != 0:

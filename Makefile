@@ -1,0 +1,69 @@
+# Latchkey. `make` alone explains itself.
+#
+# What every target needs is installed into .venv the first time, and again when the pinned requirements change.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3 || echo python3)
+RUN_DIR ?= .run
+BIN := .venv/bin
+INSTALLED := .venv/.installed-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(INSTALLED) ## Start everything, log two people in, show what happened, end everything
+	@$(BIN)/python -m devstack demo
+
+.PHONY: up
+up: $(INSTALLED) ## Run the whole stack until Ctrl-C (RUN_DIR=.run2 for a second one, LOGIN_WORKERS=n, PORT=n)
+	@$(BIN)/python -m devstack up --run-dir $(RUN_DIR)
+
+.PHONY: test
+test: $(INSTALLED) ## Run the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+	$(BIN)/python -m devstack with-database python -m app migrate --check
+	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
+
+.PHONY: bench
+bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
+	@$(BIN)/python -m bench
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and mend what can be mended
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
+	@$(BIN)/uv pip compile -q --no-header --no-annotate -o requirements.txt requirements.in
+	@$(BIN)/uv pip compile -q --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+
+.PHONY: migration
+migration: $(INSTALLED) ## Write a migration from the models' changes (MESSAGE="add a column")
+	@$(BIN)/python -m devstack with-database python -m app migrate --new "$(MESSAGE)"
+
+.PHONY: install
+install: $(INSTALLED) ## Install what the other targets need into .venv
+
+.PHONY: clean
+clean: ## Remove the environments, the local stack's data and every cache
+	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
+	@rm -rf .venv .venv-exporter $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED):
+	@PYTHON="$(PYTHON)" STAMP="$@" devstack/install.sh

@@ -1,0 +1,1 @@
+"""Settings of the programs around Latchkey: Gunicorn, Flower, Prometheus, Grafana."""

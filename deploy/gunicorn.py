@@ -1,0 +1,39 @@
+"""Gunicorn's settings for the web role: greenlets, because every open login page holds an event stream.
+
+Reads HOST, PORT, WEB_CONCURRENCY and PROMETHEUS_MULTIPROC_DIR from the environment; knows nothing of the views.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import multiprocess
+
+bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+worker_class = "gevent"
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+worker_connections = 10_000  # an open event stream costs a greenlet
+keepalive = 30
+# Event streams end by themselves only with their login. They reconnect by themselves, so that a restart need not wait.
+graceful_timeout = 3
+timeout = 30
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # heartbeats never wait for a disk
+control_socket_disable = True
+accesslog = None  # Latchkey logs its requests itself, without what must not be logged
+errorlog = "-"
+
+
+def on_starting(server: Any) -> None:
+    """Begin with no numbers of workers that have gone: what they counted belongs to a former start."""
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        shutil.rmtree(folder, ignore_errors=True)
+        Path(folder).mkdir(parents=True)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Forget the gauges of a worker that has gone."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # theirs

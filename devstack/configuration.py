@@ -1,0 +1,169 @@
+"""What a stack runs with: its folder, its ports and the settings of its programs.
+
+Knows the names of Latchkey's settings; starts nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.errors import SetupError
+from devstack.files import kept_secret
+from devstack.ports import HOST, free_port, port_for
+from devstack.postgres import postgres_password, postgres_url
+from devstack.redis import redis_url
+from devstack.roles import ROOT, SandboxPorts
+
+DATABASE = "latchkey"
+BUCKET = "latchkey-backups"
+KMS_ALIAS = "alias/latchkey"
+_HOME_DATA_CENTRE = 2
+_PORT_SETTINGS = {
+    "web": "PORT",
+    "flower": "FLOWER_PORT",
+    "exporter": "EXPORTER_PORT",
+    "sandbox": "SANDBOX_PORT",
+    "postgres": "POSTGRES_PORT",
+    "redis": "REDIS_PORT",
+    "s3": "S3_PORT",
+}
+# What programs need of the surrounding environment when nobody's settings may reach them.
+_NEUTRAL = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telegram:
+    """The data centre that logins start at."""
+
+    dc_id: int
+    host: str
+    port: int
+    public_key_file: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """Everything that is decided before the first program starts.
+
+    Args:
+        sandbox_ports: None when somebody else's Telegram is used.
+        worker_metrics: the metrics port of each worker, by the worker's name.
+        settings: Latchkey's settings, as ``.run/env`` tells them.
+        environment: the whole environment of the stack's programs.
+    """
+
+    folder: Path
+    ports: Mapping[str, int]
+    sandbox_ports: SandboxPorts | None
+    worker_metrics: Mapping[str, int]
+    login_workers: int
+    telegram: Telegram
+    settings: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    def url(self, name: str) -> str:
+        """Where a part answers HTTP."""
+        return f"http://{HOST}:{self.ports[name]}"
+
+    def metrics_url(self, worker: str) -> str:
+        """Where a worker tells its metrics."""
+        return f"http://{HOST}:{self.worker_metrics[worker]}/metrics"
+
+
+def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
+    """Decide ports and settings; what is ``given`` holds, except where the stack's own stores are.
+
+    Raises:
+        SetupError: a given setting is senseless, or its port is taken.
+    """
+    given = {name: value for name, value in given.items() if value.strip()}
+    taken: set[int] = set()
+    ports = {name: port_for(setting, given, taken=taken) for name, setting in _PORT_SETTINGS.items()}
+    login_workers = _login_workers(given)
+    workers = [f"worker-logins-{number}" for number in range(1, login_workers + 1)] + ["worker-background-1"]
+    telegram, sandbox_ports = _telegram(folder, given, ports=ports, taken=taken)
+    settings = dict(_settings(folder, given, ports=ports, telegram=telegram))
+    return Configuration(
+        folder=folder,
+        ports=ports,
+        sandbox_ports=sandbox_ports,
+        worker_metrics={name: free_port(taken=taken) for name in workers},
+        login_workers=login_workers,
+        telegram=telegram,
+        settings=settings,
+        environment={
+            **given,
+            **settings,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONSAFEPATH": "1",  # programs run in the stack's folder, which is no place to import from
+            "PYTHONUNBUFFERED": "1",
+        },
+    )
+
+
+def _login_workers(given: Mapping[str, str]) -> int:
+    text = given.get("LOGIN_WORKERS", "1")
+    if not text.isdigit() or not 1 <= int(text) <= 16:
+        raise SetupError(f"LOGIN_WORKERS={text}: a number from 1 to 16 is needed.")
+    return int(text)
+
+
+def _telegram(
+    folder: Path, given: Mapping[str, str], *, ports: Mapping[str, int], taken: set[int]
+) -> tuple[Telegram, SandboxPorts | None]:
+    key_file = given.get("TELEGRAM_PUBLIC_KEY_FILE", "")
+    if address := given.get("TELEGRAM_DC_ADDRESS"):
+        dc_id, _, rest = address.partition(":")
+        host, _, port = rest.rpartition(":")
+        if not (dc_id.isdigit() and host and port.isdigit()):
+            raise SetupError(f"TELEGRAM_DC_ADDRESS={address}: it must look like 2:127.0.0.1:4430.")
+        return Telegram(dc_id=int(dc_id), host=host, port=int(port), public_key_file=key_file), None
+    centres = (free_port(taken=taken), free_port(taken=taken), free_port(taken=taken))
+    return (
+        Telegram(
+            dc_id=_HOME_DATA_CENTRE,
+            host=HOST,
+            port=centres[_HOME_DATA_CENTRE - 1],
+            public_key_file=str(folder / "sandbox.pub.pem"),
+        ),
+        SandboxPorts(control=ports["sandbox"], data_centres=centres),
+    )
+
+
+def _settings(
+    folder: Path, given: Mapping[str, str], *, ports: Mapping[str, int], telegram: Telegram
+) -> Iterator[tuple[str, str]]:
+    """The settings of the local stack: its own stores always, a default for the rest."""
+    local_key_file = folder / "local.key"
+    kept_secret(local_key_file, make=lambda: base64.b64encode(secrets.token_bytes(32)).decode())
+    flower_password = kept_secret(folder / "flower.password", make=lambda: secrets.token_urlsafe(16))
+    yield "DATABASE_URL", postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
+    yield "REDIS_URL", redis_url(ports["redis"])
+    yield "CELERY_BROKER_URL", redis_url(ports["redis"])
+    yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")
+    yield "TELEGRAM_DC_ADDRESS", f"{telegram.dc_id}:{telegram.host}:{telegram.port}"
+    if telegram.public_key_file:
+        yield "TELEGRAM_PUBLIC_KEY_FILE", os.path.abspath(telegram.public_key_file)
+    yield "TELEGRAM_API_ID", given.get("TELEGRAM_API_ID", "12345")
+    yield "TELEGRAM_API_HASH", given.get("TELEGRAM_API_HASH", "0123456789abcdef0123456789abcdef")
+    yield "KEY_PROVIDER", given.get("KEY_PROVIDER", "local")
+    yield "LOCAL_KEY_FILE", os.path.abspath(given.get("LOCAL_KEY_FILE") or local_key_file)
+    if "KMS_ENDPOINT_URL" not in given:
+        yield "KMS_KEY_ID", KMS_ALIAS
+    yield "KMS_ENDPOINT_URL", given.get("KMS_ENDPOINT_URL", f"http://{HOST}:{ports['s3']}")
+    yield "S3_BUCKET", BUCKET
+    yield "S3_ENDPOINT_URL", f"http://{HOST}:{ports['s3']}"
+    yield "AWS_ACCESS_KEY_ID", "latchkey"
+    yield "AWS_SECRET_ACCESS_KEY", "latchkey-local"
+    yield "AWS_DEFAULT_REGION", "us-east-1"
+    yield "FLOWER_BASIC_AUTH", given.get("FLOWER_BASIC_AUTH") or f"latchkey:{flower_password}"
+
+
+def neutral_environment() -> dict[str, str]:
+    """The surrounding environment without anybody's settings, for a stack that must be the same everywhere."""
+    return {name: os.environ[name] for name in _NEUTRAL if name in os.environ}

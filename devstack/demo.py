@@ -1,0 +1,193 @@
+"""`make demo`: the whole stack, two people who log in, and what that left behind. Ends everything that it started.
+
+Alice scans a QR code; Bob also has a 2FA password. It talks to the stack as an application would, over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from rich.table import Table
+
+from devstack.client import Api, CallFailed, Phone
+from devstack.configuration import neutral_environment
+from devstack.console import Terminal
+from devstack.errors import SetupError
+from devstack.interrupts import cancel_on_signal
+from devstack.postgres import remove_postgres
+from devstack.qr import qr_lines
+from devstack.stack import Stack
+from devstack.stored import mean_seconds, metrics_addresses, read_metrics, stored_sessions
+
+_ALICE: Mapping[str, object] = {"first_name": "Alice", "username": "alice"}
+_BOB: Mapping[str, object] = {
+    "first_name": "Bob",
+    "username": "bob",
+    "password": "correct horse battery staple",
+    "hint": "the comic",
+}
+_STYLES = {"authorized": "bold green", "expired": "red", "failed": "red", "cancelled": "red"}
+_NUMBERS = (
+    ("logins started", "telethon_auth_qr_start_total"),
+    ("QR codes published", "telethon_auth_qr_published_total"),
+    ("logins authorized", "telethon_auth_qr_success_total"),
+    ("requests to Telegram", "telethon_requests_total"),
+    ("flood waits", "telethon_floodwait_total"),
+)
+_TIMES = (
+    ("from POST to QR code", "telethon_time_to_qr_seconds"),
+    ("from scan to session", "telethon_scan_to_authorized_seconds"),
+    ("cleaning up after a login", "telethon_session_cleanup_duration_seconds"),
+)
+
+
+async def demo(terminal: Terminal) -> int:
+    """Run the demo and return its exit status.
+
+    Raises:
+        SetupError: the stack cannot run here, or a login did not go as it should; the logs are kept and named.
+    """
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="latchkey-demo-"))
+    stack = Stack(folder, given=neutral_environment(), report=terminal)
+    with cancel_on_signal(again=stack.supervisor.kill):
+        try:
+            with terminal.checklist("Latchkey, all of it, on free ports of this machine"):
+                await stack.__aenter__()
+            try:
+                await asyncio.to_thread(_show, stack.description, terminal)
+            finally:
+                await stack.__aexit__(None, None, None)
+        except asyncio.CancelledError:
+            remove_postgres(folder)
+            terminal.line("ended")
+            return 130
+        except (SetupError, CallFailed, requests.RequestException) as error:
+            raise SetupError(f"{error}. Logs: {_keep_logs(folder)}") from error
+    remove_postgres(folder)
+    terminal.line()
+    terminal.line((f"Everything ended, in {time.monotonic() - began:.0f} s.", "bold green"))
+    return 0
+
+
+def _show(description: Mapping[str, Any], terminal: Terminal) -> None:
+    api = Api(description["web"], api_key=description["api_key"])
+    sandbox = description["sandbox"]
+    _heading(terminal, "Alice scans a QR code")
+    _log_in(api, Phone.of_new_account(sandbox, _ALICE), _ALICE, terminal=terminal)
+    _heading(terminal, "Bob scans one, and has a 2FA password")
+    _log_in(api, Phone.of_new_account(sandbox, _BOB), _BOB, terminal=terminal)
+    _heading(terminal, "What was stored")
+    _show_sessions(description["database_url"], terminal)
+    _heading(terminal, "What was measured")
+    _show_metrics(description, terminal)
+    _heading(terminal, "Where to look next")
+    _show_next(terminal)
+
+
+def _log_in(api: Api, phone: Phone, person: Mapping[str, object], *, terminal: Terminal) -> None:
+    """Start a login, let the person's phone scan its code, and show each state as it comes."""
+    name = person["first_name"]
+    began = time.monotonic()
+
+    def say(*parts: str | tuple[str, str]) -> None:
+        terminal.line((f"{time.monotonic() - began:7.2f} s  ", "dim"), *parts)
+
+    login = api.start_login(metadata={"who": str(name)})
+    say(("POST /v1/logins", "bold"), f" → {login['id']}, page {login['page_url'].partition('#')[0]}#…")
+    scanned = False
+    for state in api.follow(login["id"]):
+        say((state["status"], _STYLES.get(state["status"], "cyan")), _remark(state))
+        if state["status"] == "waiting_for_scan" and state["qr"] and not scanned:
+            _draw(state["qr"]["url"], terminal)
+            phone.scan(state["qr"]["url"])
+            scanned = True
+            say(f"{name}'s phone has scanned it")
+        elif state["status"] == "password_required":
+            api.send_password(login["id"], str(person["password"]))
+            say(("POST /v1/logins/…/password", "bold"), f" by {name}")
+    if state["status"] != "authorized":
+        raise CallFailed(f"{name}'s login ended {state['status']} ({state['reason']})")
+
+
+def _remark(state: Mapping[str, Any]) -> str:
+    if state["status"] == "waiting_for_scan" and state["qr"]:
+        return f"  a code that is renewed at {_time_of_day(state['qr']['expires_at'])}"
+    if state["status"] == "password_required" and state["password"]:
+        return f"  hint: {state['password']['hint']}; {state['password']['attempts_left']} attempts left"
+    if state["status"] == "authorized":
+        return f"  Telegram user {state['telegram_user_id']}, session {state['session_id']}"
+    return f"  {state['reason']}" if state["reason"] else ""
+
+
+def _time_of_day(moment: str) -> str:
+    return moment.partition("T")[2][:8] + " UTC"
+
+
+def _draw(url: str, terminal: Terminal) -> None:
+    terminal.line()
+    for line in qr_lines(url, unicode=terminal.unicode):
+        terminal.line("    ", (line, "white on black"))
+    terminal.line()
+
+
+def _show_sessions(database_url: str, terminal: Terminal) -> None:
+    sessions = stored_sessions(database_url)
+    if len(sessions) != len((_ALICE, _BOB)) or not all(session.is_sealed for session in sessions):
+        raise CallFailed(f"PostgreSQL should hold two sealed sessions, and holds {len(sessions)}")
+    table = _table("who", "Telegram user", "DC", "session", "sealed with", "as stored in PostgreSQL")
+    for session in sessions:
+        stored = f"{session.sealed[:12].decode()}… {len(session.sealed)} bytes"
+        row = (session.first_name, session.telegram_user_id, session.dc_id, session.id, session.key_id, stored)
+        table.add_row(*map(str, row))
+    terminal.console.print(table)
+    terminal.line(
+        "  Each is a Fernet token under a key derived for that row alone: the session string itself stands\n"
+        "  nowhere, and the ciphertext does not open in another row.",
+    )
+
+
+def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
+    metrics = read_metrics(metrics_addresses(description))
+    for label, name in _NUMBERS:
+        terminal.line(f"  {label:<26}", (f"{metrics.get(name, 0.0):8.0f}", "bold"), ("   " + name, "dim"))
+    for label, name in _TIMES:
+        mean = mean_seconds(metrics, name)
+        shown = "none yet" if mean is None else f"{mean:6.2f} s"
+        terminal.line(f"  {label:<26}", (f"{shown:>8}", "bold"), ("   " + name, "dim"))
+
+
+def _show_next(terminal: Terminal) -> None:
+    for command, purpose in (
+        ("make up", "this stack until Ctrl-C: API docs at /docs, Flower, metrics, the sandbox's phone"),
+        ("make test", "the whole test suite, on the same real parts"),
+        ("README.md", "how it works, every setting, how it runs in production"),
+    ):
+        terminal.line("  ", (f"{command:<11}", "cyan"), purpose)
+
+
+def _heading(terminal: Terminal, text: str) -> None:
+    terminal.line()
+    terminal.line((text, "bold"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _keep_logs(folder: Path) -> Path:
+    """Remove everything of a stack but its logs."""
+    kept = Path(tempfile.mkdtemp(prefix="latchkey-logs-"))
+    shutil.copytree(folder / "logs", kept, dirs_exist_ok=True)
+    remove_postgres(folder)
+    return kept
