@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, Field
 
-from app.clock import utc_now
+from app.clock import Timestamp, utc_now
 from app.models import Login
 
 LoginStatus = Literal[
@@ -34,14 +34,6 @@ FailureReason = Literal[
     "internal_error",
 ]
 FINAL_STATUSES: frozenset[str] = frozenset({"authorized", "expired", "failed", "cancelled"})
-
-
-def rfc3339(moment: datetime) -> str:
-    """Format an aware datetime as RFC 3339 in UTC, to the millisecond, with a Z."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-Timestamp = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 
 class QRView(BaseModel):

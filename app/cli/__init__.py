@@ -1,0 +1,51 @@
+"""The command line, ``python -m app``: one module per subject, imported when it is asked for.
+
+A new command is one line in ``_COMMANDS``. An error that Latchkey itself raises is one line on standard error; bad
+usage and senseless settings exit with 2, everything else with 1.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from app.errors import AppError, SettingsError
+
+_COMMANDS = {
+    "api-key": "app.cli.tenants:api_key",
+    "doctor": "app.cli.doctor:doctor",
+    "migrate": "app.cli.migrate:migrate",
+    "tenant": "app.cli.tenants:tenant",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is called (or described), so that ``--help`` of one does not pay for all."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AppError as exc:
+            raise (_BadSettings if isinstance(exc, SettingsError) else click.ClickException)(exc.detail) from exc
+
+
+class _BadSettings(click.ClickException):
+    exit_code = 2
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Latchkey: connects users' Telegram accounts by QR login and keeps the sessions."""

@@ -1,0 +1,37 @@
+"""``migrate``: bring the database to this version's schema, or check that it is there."""
+
+from __future__ import annotations
+
+import click
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from app import migrations
+from app.cli.parts import open_engine
+from app.errors import Unavailable
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; list the differences and exit with 1 if there are any.")
+def migrate(check: bool) -> None:
+    """Apply the migrations that the database lacks. Safe to run from many places at once."""
+    with open_engine() as engine:
+        try:
+            differences = _differences(engine) if check else []
+            revision = "" if check else migrations.migrate(engine)
+        except OperationalError as exc:
+            raise Unavailable(f"The database cannot be reached: {str(exc.orig).strip().splitlines()[0]}") from exc
+    if not check:
+        click.echo(f"The database is at revision {revision}.")
+    elif differences:
+        raise click.ClickException("\n".join(("The database differs from the models:", *differences)))
+    else:
+        click.echo("The database agrees with the models.")
+
+
+def _differences(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        current = migrations.current_revision(connection)
+    if current != migrations.head_revision():
+        return [f"  it is at revision {current or 'none'}, the newest is {migrations.head_revision()}"]
+    return [f"  {difference}" for difference in migrations.drift(engine)]

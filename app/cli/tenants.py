@@ -1,0 +1,97 @@
+"""``tenant`` and ``api-key``: who may use this installation, and with what."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from app.cli.output import json_option, print_one, print_rows
+from app.cli.parts import cli_actor, open_transactions
+from app.tenants.keys import SCOPES, create_api_key, list_api_keys, revoke_api_key
+from app.tenants.store import TENANT_ID_PATTERN, create_tenant, disable_tenant, list_tenants
+
+
+@click.group()
+def tenant() -> None:
+    """Tenants: make, list, disable."""
+
+
+@tenant.command("create")
+@click.argument("tenant_id")
+@click.option("--name", help="For people; the id, unless given.")
+@json_option
+def _create_tenant(tenant_id: str, name: str | None, as_json: bool) -> None:
+    """Make a tenant with the id TENANT_ID (small letters, digits, - and _)."""
+    if not re.fullmatch(TENANT_ID_PATTERN, tenant_id):
+        raise click.BadParameter("must be small letters, digits, - and _, at most 63", param_hint="TENANT_ID")
+    with open_transactions() as transaction:
+        made = create_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id, name=name or tenant_id)
+    print_one(made, as_json=as_json)
+
+
+@tenant.command("list")
+@json_option
+def _list_tenants(as_json: bool) -> None:
+    """List tenants."""
+    with open_transactions() as transaction:
+        rows = list_tenants(transaction)
+    print_rows(rows, columns=("id", "name", "created_at", "disabled_at"), as_json=as_json)
+
+
+@tenant.command("disable")
+@click.argument("tenant_id")
+@json_option
+def _disable_tenant(tenant_id: str, as_json: bool) -> None:
+    """Stop all API keys of TENANT_ID from working. Its sessions stay as they are."""
+    with open_transactions() as transaction:
+        disabled = disable_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id)
+    print_one(disabled, as_json=as_json)
+
+
+@click.group("api-key")
+def api_key() -> None:
+    """API keys: make (shown once), list, revoke."""
+
+
+@api_key.command("create")
+@click.option("--tenant", "tenant_id", required=True, help="Whose key it is.")
+@click.option("--scopes", required=True, help=f"Comma-separated, of: {', '.join(SCOPES)}; or all (but admin).")
+@click.option("--name", default="", help="What it is for.")
+@json_option
+def _create_api_key(tenant_id: str, scopes: str, name: str, as_json: bool) -> None:
+    """Make an API key and print it. This is the only time that it can be seen."""
+    with open_transactions() as transaction:
+        made = create_api_key(
+            transaction, actor=cli_actor(), tenant_id=tenant_id, scopes=_parse_scopes(scopes), name=name
+        )
+    print_one(made, as_json=as_json)
+    if not as_json:
+        click.echo("Keep the key now: only its hash is stored.", err=True)
+
+
+@api_key.command("list")
+@click.option("--tenant", "tenant_id", required=True, help="Whose keys.")
+@json_option
+def _list_api_keys(tenant_id: str, as_json: bool) -> None:
+    """List a tenant's API keys."""
+    with open_transactions() as transaction:
+        rows = list_api_keys(transaction, tenant_id=tenant_id)
+    columns = ("id", "key_prefix", "name", "scopes", "created_at", "last_used_at", "revoked_at")
+    print_rows(rows, columns=columns, as_json=as_json)
+
+
+@api_key.command("revoke")
+@click.argument("key_id")
+@json_option
+def _revoke_api_key(key_id: str, as_json: bool) -> None:
+    """Stop the API key KEY_ID from working, at once."""
+    with open_transactions() as transaction:
+        revoked = revoke_api_key(transaction, actor=cli_actor(), key_id=key_id)
+    print_one(revoked, as_json=as_json)
+
+
+def _parse_scopes(text: str) -> list[str]:
+    if text.strip() == "all":
+        return [scope for scope in SCOPES if scope != "admin"]
+    return [scope.strip() for scope in text.split(",") if scope.strip()]
