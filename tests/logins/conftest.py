@@ -1,14 +1,21 @@
-"""The parts of a process for tests of logins."""
+"""The parts of a process for tests of logins, alone or on a stage with a Telegram."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.core import Core
+from sandbox.driver import SandboxDriver
+from sandbox.process import RunningSandbox, start_sandbox
 from tests.builders import Sent, make_core, make_settings
+from tests.logins.stage import Stage
+
+StageMaker = Callable[..., Stage]
 
 
 @pytest.fixture
@@ -25,3 +32,47 @@ def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Itera
     yield core
     core.engine.dispose()
     core.redis.close()
+
+
+@pytest.fixture
+def make_stage(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[StageMaker]:
+    """Makes a stage: a sandbox of the test's own, and the settings it names."""
+    with ExitStack() as stack:
+
+        def make(*, sandbox: dict[str, Any] | None = None, **settings: Any) -> Stage:
+            running: RunningSandbox = stack.enter_context(start_sandbox(tmp_path / "sandbox", **(sandbox or {})))
+            made = make_settings(
+                database_url=database_url,
+                redis_url=redis_url,
+                key_file=tmp_path / "key",
+                telegram_dc_address=f"2:127.0.0.1:{running.dcs[2]}",
+                telegram_public_key_file=running.public_key_file,
+                **settings,
+            )
+            return stack.enter_context(Stage(made, SandboxDriver(running.control)))
+
+        yield make
+
+
+@pytest.fixture
+def stage(make_stage: StageMaker) -> Stage:
+    """A stage as it comes."""
+    return make_stage()
+
+
+@pytest.fixture
+def fast_tokens(make_stage: StageMaker) -> Stage:
+    """A Telegram whose login tokens live for 2 s."""
+    return make_stage(sandbox={"token_seconds": 2})
+
+
+@pytest.fixture
+def quick_polls(make_stage: StageMaker) -> Stage:
+    """Logins that ask Telegram every second."""
+    return make_stage(qr_poll_seconds=1.0)
+
+
+@pytest.fixture
+def short_lives(make_stage: StageMaker) -> Stage:
+    """Logins that live for 20 s, and so wait for 10."""
+    return make_stage(qr_ttl_seconds=20)
