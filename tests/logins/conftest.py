@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 
 from app.core import Core
-from sandbox.driver import SandboxDriver
 from sandbox.process import RunningSandbox, start_sandbox
 from tests.builders import Sent, make_core, make_settings
 from tests.logins.stage import Stage
@@ -34,13 +34,33 @@ def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Itera
     core.redis.close()
 
 
+@pytest.fixture(scope="session")
+def sandboxes() -> Iterator[Callable[..., RunningSandbox]]:
+    """Sandboxes by their options, each started once per run. A test's accounts and keys are its own all the same."""
+    started: dict[str, RunningSandbox] = {}
+    with ExitStack() as stack:
+
+        def get(**options: Any) -> RunningSandbox:
+            key = repr(sorted(options.items()))
+            if key not in started:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latchkey-sandbox-")))
+                started[key] = stack.enter_context(start_sandbox(folder, **options))
+            return started[key]
+
+        yield get
+
+
 @pytest.fixture
-def make_stage(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[StageMaker]:
-    """Makes a stage: a sandbox of the test's own, and the settings it names."""
+def make_stage(
+    database_url: str, redis_url: str, tmp_path: Path, sandboxes: Callable[..., RunningSandbox]
+) -> Iterator[StageMaker]:
+    """Makes a stage: a sandbox with these options, and the settings that name it."""
     with ExitStack() as stack:
 
         def make(*, sandbox: dict[str, Any] | None = None, **settings: Any) -> Stage:
-            running: RunningSandbox = stack.enter_context(start_sandbox(tmp_path / "sandbox", **(sandbox or {})))
+            running = sandboxes(**(sandbox or {}))
+            running.driver.clear_faults()
+            running.driver.network("ok")
             made = make_settings(
                 database_url=database_url,
                 redis_url=redis_url,
@@ -49,7 +69,7 @@ def make_stage(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[St
                 telegram_public_key_file=running.public_key_file,
                 **settings,
             )
-            return stack.enter_context(Stage(made, SandboxDriver(running.control)))
+            return stack.enter_context(Stage(made, running.driver))
 
         yield make
 

@@ -23,7 +23,7 @@ from app.models import TelegramSession
 from app.settings import Settings
 from app.telegram.parts import start_telegram, stop_telegram
 from sandbox.driver import SandboxDriver
-from tests.builders import make_core
+from tests.builders import Sent, make_core
 from tests.waiting import wait_until
 
 ALICE = Reader(tenant_id="alice")
@@ -33,9 +33,15 @@ class Worker:
     """One worker process's parts, in this process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.core = make_core(settings)
+        self._sent = Sent()
+        self.core = make_core(settings, sent=self._sent)
         self.telegram = start_telegram(settings, self.core.metrics)
         self.logins = LoginWorker(self.core, self.telegram)
+
+    @property
+    def sent(self) -> list[tuple[str, ...]]:
+        """What it dispatched itself."""
+        return self._sent.tasks
 
     def stop(self) -> None:
         """End its loop thread and close its pools."""
@@ -58,6 +64,7 @@ class Stage:
         self.sent: list[tuple[str, ...]] = []
         self.outcomes: list[Outcome] = []
         self.workers = [Worker(settings)]
+        self._before = telegram.stats()
         self.core: Core = make_core(settings, sent=self._dispatch)  # type: ignore[arg-type]
         self._threads: list[threading.Thread] = []
 
@@ -101,15 +108,16 @@ class Stage:
         thread.start()
         return thread
 
-    def login(self, login_id: str) -> LoginView:
+    def login(self, login_id: str, *, tenant: str = "alice") -> LoginView:
         """GET a login."""
-        return read_login(self.core, login_id=login_id, reader=ALICE)
+        return read_login(self.core, login_id=login_id, reader=Reader(tenant_id=tenant))
 
     def wait_for(
         self,
         login_id: str,
         status: str,
         *,
+        tenant: str = "alice",
         within_seconds: float = 15.0,
         when: Callable[[LoginView], Any] | None = None,
     ) -> LoginView:
@@ -117,7 +125,7 @@ class Stage:
         seen: list[LoginView] = []
 
         def look() -> bool:
-            seen[:] = [self.login(login_id)]
+            seen[:] = [self.login(login_id, tenant=tenant)]
             return seen[0].status == status and (when is None or bool(when(seen[0])))
 
         try:
@@ -126,11 +134,14 @@ class Stage:
             raise AssertionError(f"waited for {status}, still {seen}") from exc
         return seen[0]
 
-    def wait_for_qr(self, login_id: str, *, other_than: str | None = None, within_seconds: float = 15.0) -> str:
+    def wait_for_qr(
+        self, login_id: str, *, tenant: str = "alice", other_than: str | None = None, within_seconds: float = 15.0
+    ) -> str:
         """Wait for a QR code and return its login URL."""
         login = self.wait_for(
             login_id,
             "waiting_for_scan",
+            tenant=tenant,
             within_seconds=within_seconds,
             when=lambda each: each.qr is not None and each.qr.url != other_than,
         )
@@ -149,8 +160,17 @@ class Stage:
             )
 
     def violations(self) -> dict[str, int]:
-        """The rules of Telegram that were broken."""
-        return dict(self.telegram.stats()["violations"])
+        """The rules of Telegram that were broken on this stage, by name; empty when none was."""
+        now, before = self.telegram.stats()["violations"], self._before["violations"]
+        return {name: count - before[name] for name, count in now.items() if count != before[name]}
+
+    def calls(self, method: str) -> int:
+        """How often a method was called on this stage."""
+        return int(self.telegram.stats()["calls"].get(method, 0) - self._before["calls"].get(method, 0))
+
+    def new(self, figure: str) -> int:
+        """How much a figure of the sandbox (``auth_keys``, ``authorized_keys``, ``connections``, ``handshakes``) has grown."""
+        return int(self.telegram.stats()[figure] - self._before[figure])
 
     def _dispatch(self, task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
         self.sent.append((task, *args))
