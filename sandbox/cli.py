@@ -9,7 +9,7 @@ from typing import Any
 import click
 import requests
 
-from sandbox.driver import SandboxDriver, SandboxRefused
+from sandbox.driver import SandboxDriver, SandboxRefusedError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -50,7 +50,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--log-level", default="WARNING", show_default=True)
 def serve(**arguments: Any) -> None:
     """Serve until SIGTERM or Ctrl-C."""
-    # Imported here: driving a running sandbox needs none of the server, and the TL schema takes a while to load.
+    # Imported here: driving a running sandbox needs none of the server, and the TL schema takes a while to
+    # load.
     from sandbox.server import Options, Sandbox, SetUpError
     from sandbox.telegram.cloud import Rules
 
@@ -74,7 +75,7 @@ def serve(**arguments: Any) -> None:
         raise click.ClickException(f"cannot start: {exc}") from exc
 
 
-# -- driving a running one ---------------------------------------------------------------------------------------------
+# -- driving a running one
 
 
 class _Driving(click.Command):
@@ -91,10 +92,11 @@ class _Driving(click.Command):
         self.params.append(control)
 
     def invoke(self, ctx: click.Context) -> None:
+        assert self.callback is not None
         driver = SandboxDriver(ctx.params.pop("control"))
         try:
             answer = ctx.invoke(self.callback, driver, **ctx.params)
-        except SandboxRefused as exc:
+        except SandboxRefusedError as exc:
             raise click.ClickException(exc.error) from exc
         except requests.RequestException as exc:
             raise click.ClickException(f"no sandbox answers at {driver.control_url}") from exc

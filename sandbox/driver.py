@@ -1,4 +1,7 @@
-"""A small client of the control API, for tests, the stack and the command line. Knows nothing of the server's inside."""
+"""A small client of the control API, for tests, the stack and the command line.
+
+Knows nothing of the server's inside.
+"""
 
 from typing import Any
 
@@ -7,7 +10,7 @@ import requests
 _TIMEOUT_SECONDS = 30
 
 
-class SandboxRefused(Exception):
+class SandboxRefusedError(Exception):
     """Raised when the sandbox answers with an error; `error` is its name, e.g. AUTH_TOKEN_EXPIRED."""
 
     def __init__(self, status: int, error: str) -> None:
@@ -17,7 +20,7 @@ class SandboxRefused(Exception):
 
 
 class SandboxDriver:
-    """Drives a running sandbox. Every method raises SandboxRefused when the sandbox says no."""
+    """Drives a running sandbox. Every method raises SandboxRefusedError when the sandbox says no."""
 
     def __init__(self, control_url: str) -> None:
         """Remember where the control API is; nothing is sent yet."""
@@ -53,7 +56,7 @@ class SandboxDriver:
         return self._call("POST", f"/accounts/{user_id}/state", {"state": state})
 
     def add_fault(self, method: str, **effects: Any) -> dict[str, Any]:
-        """Let the next calls of a method go wrong: error, delay_ms, drop_connection, silent, lose_update, times, …."""
+        """Let the next calls of a method go wrong: error, delay_ms, drop_connection, silent, times, …."""
         return self._call("POST", "/faults", {"method": method, **effects})
 
     def faults(self) -> list[dict[str, Any]]:
@@ -80,5 +83,5 @@ class SandboxDriver:
         response = requests.request(verb, self.control_url + path, json=body, timeout=_TIMEOUT_SECONDS)
         answer: dict[str, Any] = response.json()
         if not response.ok:
-            raise SandboxRefused(response.status_code, str(answer.get("error")))
+            raise SandboxRefusedError(response.status_code, str(answer.get("error")))
         return answer

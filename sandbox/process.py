@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.02
 _ROOT = Path(__file__).resolve().parent.parent
 
 
-class SandboxDidNotStart(Exception):
+class SandboxStartError(Exception):
     """Raised when the process ended or did not listen in time; the message has what it said."""
 
 
@@ -68,10 +68,11 @@ def start_sandbox(directory: Path, **options: Any) -> RunningSandbox:
 
     Args:
         directory: gets the public key, the ready file and the log; it must exist.
-        options: of `python -m sandbox serve`, with underscores, e.g. token_seconds=2, state_file=path, dc_ports="0,0".
+        options: of `python -m sandbox serve`, with underscores, e.g. token_seconds=2, state_file=path,
+            dc_ports="0,0".
 
     Raises:
-        SandboxDidNotStart: it ended, or did not listen within 30 s.
+        SandboxStartError: it ended, or did not listen within 30 s.
     """
     ready_file, log_file = directory / "sandbox.ready.json", directory / "sandbox.log"
     ready_file.unlink(missing_ok=True)
@@ -90,7 +91,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log_fi
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait(_STOP_SECONDS)
-            raise SandboxDidNotStart(log_file.read_text(errors="replace")[-2000:])
+            raise SandboxStartError(log_file.read_text(errors="replace")[-2000:])
         time.sleep(_POLL_SECONDS)
     ready = json.loads(ready_file.read_text())
     return RunningSandbox(

@@ -163,7 +163,7 @@ class Sandbox:
             "handshakes": self.handshakes,
         }
 
-    # -- the parts speak to each other -----------------------------------------------------------------------------
+    # -- the parts speak to each other
 
     def _note_new_key(self, auth_key: AuthKey) -> None:
         self.handshakes += 1
@@ -174,7 +174,7 @@ class Sandbox:
         self.violations.forget(auth_key)
 
     def _push_login_token(self, device: Device, account: Account) -> None:
-        """Send updateLoginToken to every session of the waiting key that wants updates, unless a fault loses it."""
+        """Send updateLoginToken to the waiting key's sessions that want updates, unless a fault loses it."""
         if self.faults.take_update(user_id=account.user_id, auth_key_id=device.auth_key.key_id):
             return
         now = views.date(self.cloud.clock())
@@ -187,7 +187,7 @@ class Sandbox:
         kept = self.state.server().get("private_key") if self.state else None
         return ServerKey.from_private_pem(kept) if kept else ServerKey.generate()
 
-    # -- ports -----------------------------------------------------------------------------------------------------
+    # -- ports
 
     def _remembered_ports(self) -> dict[str, int]:
         """Return the ports of the last run, if the same were asked for then."""
@@ -197,7 +197,10 @@ class Sandbox:
         return ports
 
     async def _listen(self, dc_id: int, port: int, asked: int) -> int:
-        """Open one data centre's port; a remembered one that is taken by now gives way to the one asked for."""
+        """Open one data centre's port.
+
+        A remembered one that is taken by now gives way to the one asked for.
+        """
         loop = asyncio.get_running_loop()
         centre = self._centres[dc_id]
         try:

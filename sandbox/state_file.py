@@ -1,7 +1,7 @@
-"""Keeps what must survive a restart in a file: the server's RSA key, ports, accounts, auth keys, authorizations.
+"""Keeps in a file what must survive a restart: RSA key, ports, accounts, auth keys, authorizations.
 
-One JSON object per line, appended at each change and read back at the start, where the last line of each thing counts.
-A line torn by a crash is left out. Login tokens and codes are not kept: they live for seconds.
+One JSON object per line, appended at each change and read back at the start, where the last line of each
+thing counts. A line torn by a crash is left out. Login tokens and codes are not kept: they live for seconds.
 """
 
 import base64
@@ -37,7 +37,7 @@ class StateFile:
         """Write nothing more."""
         self._file.close()
 
-    # -- the server's own ------------------------------------------------------------------------------------------
+    # -- the server's own
 
     def server(self) -> Record:
         """Return what `save_server` kept; empty at first."""
@@ -47,7 +47,7 @@ class StateFile:
         """Keep the RSA key and the ports."""
         self._keep({"kind": "server", "id": "", **facts})
 
-    # -- the journal -----------------------------------------------------------------------------------------------
+    # -- the journal
 
     def save_account(self, account: Account) -> None:
         """Keep an account as it is now; its authorizations are kept with their devices."""
@@ -100,7 +100,8 @@ class StateFile:
 
 _ACCOUNT_FIELDS = ("user_id", "phone", "first_name", "username", "dc_id", "accept", "state", "access_hash")
 _DEVICE_FIELDS = (
-    "layer", "api_id", "device_model", "system_version", "app_version", "accepted_by", "death", "is_duplicated",
+    "layer", "api_id", "device_model", "system_version", "app_version", "accepted_by", "death",
+    "is_duplicated",
 )  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Reading and writing TL, by the classes that Telethon generates from Telegram's schema. Knows no method's meaning.
+"""Reading and writing TL, by the classes that Telethon generates from Telegram's schema. Knows no method's
+meaning.
 
 Telethon ships no types, so this is the border: what comes out of here is annotated on our side.
 """
@@ -17,15 +18,15 @@ VECTOR: Final = 0x1CB5C415
 _BOOL_TRUE: Final = 0x997275B5
 _BOOL_FALSE: Final = 0xBC799737
 
-__all__ = ["LAYER", "VECTOR", "MalformedTL", "TLObject", "TLRequest", "UnknownConstructor"]
+__all__ = ["LAYER", "VECTOR", "MalformedTLError", "TLObject", "TLRequest", "UnknownConstructorError"]
 __all__ += ["constructor_of", "functions", "method_name", "read", "types", "write"]
 
 
-class MalformedTL(Exception):
+class MalformedTLError(Exception):
     """Raised when bytes do not parse as what their constructor promises."""
 
 
-class UnknownConstructor(MalformedTL):
+class UnknownConstructorError(MalformedTLError):
     """Raised when the schema has no such constructor; `constructor` is its number."""
 
     def __init__(self, constructor: int, *, outermost: bool) -> None:
@@ -43,14 +44,14 @@ def read(body: bytes) -> Any:
     """Parse one object or request.
 
     Raises:
-        UnknownConstructor: somewhere inside is a number that the schema does not have.
-        MalformedTL: the bytes end early or make no sense.
+        UnknownConstructorError: somewhere inside is a number that the schema does not have.
+        MalformedTLError: the bytes end early or make no sense.
     """
     try:
         return BinaryReader(body).tgread_object()
     except TypeNotFoundError as exc:
         constructor = int(exc.invalid_constructor_id)
-        raise UnknownConstructor(constructor, outermost=constructor == constructor_of(body)) from exc
+        raise UnknownConstructorError(constructor, outermost=constructor == constructor_of(body)) from exc
     except (
         struct.error,
         BufferError,
@@ -60,7 +61,7 @@ def read(body: bytes) -> Any:
         OverflowError,
         RecursionError,
     ) as exc:
-        raise MalformedTL(str(exc)) from exc
+        raise MalformedTLError(str(exc)) from exc
 
 
 def write(value: Any) -> bytes:

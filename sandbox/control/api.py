@@ -1,4 +1,7 @@
-"""The control API: JSON over HTTP on loopback. Translates between the wire and the parts; decides nothing itself."""
+"""The control API: JSON over HTTP on loopback.
+
+Translates between the wire and the parts; decides nothing itself.
+"""
 
 import asyncio
 import base64
@@ -10,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
-from sandbox.control.bodies import BadBody, Body
+from sandbox.control.bodies import Body, BodyError
 from sandbox.mtproto.network import Network, NetworkMode
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.faults import UPDATE_SOURCES, Fault
@@ -60,7 +63,7 @@ class ControlApi:
         """Stop listening."""
         await self._runner.cleanup()
 
-    # -- accounts --------------------------------------------------------------------------------------------------
+    # -- accounts
 
     async def _list_accounts(self, request: web.Request) -> web.Response:
         del request
@@ -82,16 +85,16 @@ class ControlApi:
                 **given, password=secret, dc_id=dc_id, accept=accept or AcceptMode.NEXT_EXPORT
             )
         except ValueError as exc:
-            raise BadBody(str(exc)) from exc
+            raise BodyError(str(exc)) from exc
         return web.json_response(_account(account), status=201)
 
     async def _scan(self, request: web.Request) -> web.Response:
-        """Let the account's phone accept a login token, unless a fault that names auth.acceptLoginToken forbids it."""
+        """Let the account's phone accept a login token; faults for auth.acceptLoginToken hold here too."""
         account, body = self._account(request), Body(await request.read())
         url = body.take("url", str)
         body.finish()
         if url is None:
-            raise BadBody("url is missing")
+            raise BodyError("url is missing")
         fault = self._sandbox.faults.take(
             "auth.acceptLoginToken", user_id=account.user_id, auth_key_id=None, by_name=True
         )
@@ -128,7 +131,7 @@ class ControlApi:
         state = body.take_choice("state", AccountState)
         body.finish()
         if state is None:
-            raise BadBody("state is missing")
+            raise BodyError("state is missing")
         self._sandbox.cloud.set_state(account, state)
         return web.json_response(_account(account))
 
@@ -138,7 +141,7 @@ class ControlApi:
             raise web.HTTPNotFound(text="no such account")
         return account
 
-    # -- misbehaviour ----------------------------------------------------------------------------------------------
+    # -- misbehaviour
 
     async def _list_faults(self, request: web.Request) -> web.Response:
         del request
@@ -164,7 +167,7 @@ class ControlApi:
     async def _change_network(self, request: web.Request) -> web.Response:
         body = Body(await request.read())
         if body.is_empty:
-            raise BadBody("mode, latency_ms or cut_all is missing")
+            raise BodyError("mode, latency_ms or cut_all is missing")
         mode = body.take_choice("mode", NetworkMode)
         latency_ms = body.take_number("latency_ms", minimum=0, maximum=_MAXIMUM_DELAY_MS)
         cut_all = body.take("cut_all", bool)
@@ -192,7 +195,7 @@ async def _errors_as_json(request: web.Request, handler: Any) -> web.StreamRespo
     """Answer every error as {"error": …}."""
     try:
         response: web.StreamResponse = await handler(request)
-    except (BadBody, RpcError) as exc:
+    except (BodyError, RpcError) as exc:
         return web.json_response({"error": str(exc)}, status=400)
     except web.HTTPException as exc:
         return web.json_response({"error": exc.text or exc.reason}, status=exc.status)
@@ -230,14 +233,14 @@ def _read_fault(body: Body) -> Fault:
     )
     body.finish()
     if not fault.method:
-        raise BadBody("method is missing: a TL name such as auth.exportLoginToken, or *")
+        raise BodyError("method is missing: a TL name such as auth.exportLoginToken, or *")
     call_effects = [fault.error, fault.delay_seconds, fault.drop_connection, fault.silent]
     if fault.lose_update and any(call_effects):
-        raise BadBody("lose_update is a fault of its own: post the other effects as a second fault")
+        raise BodyError("lose_update is a fault of its own: post the other effects as a second fault")
     if fault.lose_update and fault.method not in UPDATE_SOURCES:
-        raise BadBody(f"lose_update wants one of these methods: {', '.join(sorted(UPDATE_SOURCES))}")
+        raise BodyError(f"lose_update wants one of these methods: {', '.join(sorted(UPDATE_SOURCES))}")
     if not fault.lose_update and not any(call_effects):
-        raise BadBody("the fault has no effect: error, delay_ms, drop_connection, silent or lose_update")
+        raise BodyError("the fault has no effect: error, delay_ms, drop_connection, silent or lose_update")
     return fault
 
 

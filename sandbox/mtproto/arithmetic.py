@@ -5,7 +5,7 @@ Everything costly goes to C (gmpy2, cryptg, hashlib), because the sandbox shares
 
 import secrets
 from hashlib import sha1, sha256
-from typing import Final, cast
+from typing import Final
 
 import cryptg
 import gmpy2
@@ -29,7 +29,8 @@ GENERATOR: Final = 3
 """Generates the subgroup of prime order, because DH_PRIME mod 3 is 2."""
 
 _SAFETY_MARGIN: Final = 1 << (2048 - 64)
-# A 512-bit exponent is as hard to find as the 2048-bit group allows and costs a quarter of the CPU of a 2048-bit one.
+# A 512-bit exponent is as hard to find as the 2048-bit group allows and costs a quarter of the CPU of a
+# 2048-bit one.
 _EXPONENT_BITS: Final = 512
 
 
@@ -61,12 +62,12 @@ def new_pq() -> tuple[int, int]:
 
 def encrypt_ige(plaintext: bytes, key: bytes, iv: bytes) -> bytes:
     """Encrypt whole 16-byte blocks with AES-256-IGE; `iv` has 32 bytes."""
-    return cast("bytes", cryptg.encrypt_ige(plaintext, key, iv))
+    return cryptg.encrypt_ige(plaintext, key, iv)
 
 
 def decrypt_ige(ciphertext: bytes, key: bytes, iv: bytes) -> bytes:
     """Decrypt whole 16-byte blocks with AES-256-IGE; `iv` has 32 bytes."""
-    return cast("bytes", cryptg.decrypt_ige(ciphertext, key, iv))
+    return cryptg.decrypt_ige(ciphertext, key, iv)
 
 
 def _tl_bytes(value: int) -> bytes:
@@ -119,7 +120,10 @@ class ServerKey:
         )
 
     def decrypt(self, encrypted: bytes) -> bytes:
-        """Undo raw RSA: 256 bytes in, 256 bytes out. Uses the Chinese remainders, a third of the plain power's cost."""
+        """Undo raw RSA: 256 bytes in, 256 bytes out.
+
+        Uses the Chinese remainders, a third of the plain power's cost.
+        """
         p, q, exponent_p, exponent_q, q_inverse = self._crt
         value = int.from_bytes(encrypted, "big") % self._modulus
         rest_p = mod_power(value, exponent_p, p)

@@ -1,4 +1,7 @@
-"""Auth keys as the protocol sees them: 256 bytes, salts, sessions, open connections. Knows nothing of who is logged in."""
+"""Auth keys as the protocol sees them: 256 bytes, salts, sessions, open connections.
+
+Knows nothing of who is logged in.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +63,7 @@ class AuthKey:
         return self.salt_of_period(int(now // self.salt_seconds))
 
     def accepts_salt(self, salt: int, now: float) -> bool:
-        """Tell whether a client may still use this salt: the current period's, the last one's, or the first."""
+        """Tell whether this salt is the current period's, the last one's, or still the first."""
         period = int(now // self.salt_seconds)
         if salt in (self.salt_of_period(period), self.salt_of_period(period - 1)):
             return True

@@ -1,7 +1,7 @@
 """One TCP connection: bytes to frames, frames to the auth key exchange or to the sessions, answers back.
 
-A plain asyncio.Protocol with slots and no task of its own, because thousands of them are open while people look at a
-QR code.
+A plain asyncio.Protocol with slots and no task of its own, because thousands of them are open while people
+look at a QR code.
 """
 
 import asyncio
@@ -44,8 +44,8 @@ class Connection(asyncio.Protocol):
     """One client's connection to one data centre."""
 
     __slots__ = (
-        "_disconnect_timer", "_exchange", "_held", "_link", "_transport", "auth_keys", "data_centre", "sessions",
-        "superseded_keys",
+        "_disconnect_timer", "_exchange", "_held", "_link", "_transport", "auth_keys", "data_centre",
+        "sessions", "superseded_keys",
     )  # fmt: skip
 
     def __init__(self, data_centre: DataCentre) -> None:
@@ -62,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._disconnect_timer: asyncio.TimerHandle | None = None
         self._held: deque[tuple[float, bytes]] | None = None
 
-    # -- what asyncio calls ----------------------------------------------------------------------------------------
+    # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take part in the network, if its weather allows."""
@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         del exc
         self._forget()
 
-    # -- frames in -------------------------------------------------------------------------------------------------
+    # -- frames in
 
     def _take(self, frame: Frame, arrived_at: float) -> None:
         payload = frame.payload
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         try:
             length = int.from_bytes(payload[16:20], "little")
             answer = self._exchange.answer(tl.read(payload[20 : 20 + length]))
-        except (ExchangeError, tl.MalformedTL) as exc:
+        except (ExchangeError, tl.MalformedTLError) as exc:
             log.info("auth key exchange refused: %s", exc)
             self.refuse(getattr(exc, "transport_code", _UNKNOWN_KEY))
             return
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             self._write(self._link.encode_quick_ack(envelope.quick_ack_token))
         inbound.receive(self, auth_key, envelope, arrived_at)
 
-    # -- messages out ----------------------------------------------------------------------------------------------
+    # -- messages out
 
     def send_message(self, session: Session, message: Message) -> None:
         """Encrypt one message of a session and send it."""
@@ -168,7 +168,7 @@ class Connection(asyncio.Protocol):
             self._disconnect_timer.cancel()
         self._disconnect_timer = asyncio.get_running_loop().call_later(max(0, seconds), self.abort)
 
-    # -- the weather -----------------------------------------------------------------------------------------------
+    # -- the weather
 
     def hold(self) -> None:
         """Stop reading and sending; what is sent meanwhile waits."""

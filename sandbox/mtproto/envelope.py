@@ -1,4 +1,6 @@
-"""The encrypted envelope of MTProto 2.0: msg_key, AES key derivation, padding. Bytes in, bytes out; keeps no state.
+"""The encrypted envelope of MTProto 2.0: msg_key, AES key derivation, padding.
+
+Bytes in, bytes out; keeps no state.
 
 Source: https://core.telegram.org/mtproto/description
 """

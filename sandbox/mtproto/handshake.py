@@ -1,4 +1,6 @@
-"""The auth key exchange, the server's side: req_pq to dh_gen_ok. One `Exchange` per connection; no sockets in here.
+"""The auth key exchange, the server's side: req_pq to dh_gen_ok.
+
+One `Exchange` per connection; no sockets in here.
 
 Source: https://core.telegram.org/mtproto/auth_key
 """
@@ -130,7 +132,7 @@ class Exchange:
         serialized = decrypted[1 + _HASH_BYTES :] if padded is None else padded
         try:
             inner = tl.read(serialized)
-        except tl.MalformedTL as exc:
+        except tl.MalformedTLError as exc:
             raise ExchangeError("the encrypted data is not p_q_inner_data") from exc
         if not isinstance(inner, tl.types.PQInnerData | tl.types.PQInnerDataDc):
             raise ExchangeError("temporary keys are not offered")
@@ -175,7 +177,7 @@ class Exchange:
         decrypted = maths.decrypt_ige(encrypted, self._key, self._iv)
         try:
             inner = tl.read(decrypted[_HASH_BYTES:])
-        except tl.MalformedTL as exc:
+        except tl.MalformedTLError as exc:
             raise ExchangeError("the client's DH data is not client_DH_inner_data") from exc
         if (
             not isinstance(inner, tl.types.ClientDHInnerData)

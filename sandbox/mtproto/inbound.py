@@ -1,4 +1,4 @@
-"""What happens to a client's envelope: the checks in their order, containers and gzip undone, duplicates answered again.
+"""What happens to a client's envelope: checks in their order, containers and gzip undone, duplicates found.
 
 Source: https://core.telegram.org/mtproto/security_guidelines and
 https://core.telegram.org/mtproto/service_messages_about_messages
@@ -38,7 +38,7 @@ _BAD_SERVER_SALT: Final = 48
 _INVALID_CONTAINER: Final = 64
 
 
-class _BadMessage(Exception):
+class _BadMessageError(Exception):
     """Raised when a message must be answered with bad_msg_notification."""
 
     def __init__(self, message: Message, code: int) -> None:
@@ -64,7 +64,7 @@ def receive(connection: "Connection", auth_key: AuthKey, envelope: Envelope, arr
     session = _session_for(connection, auth_key, envelope, now)
     try:
         messages = _flatten(session, envelope.message)
-    except _BadMessage as bad:
+    except _BadMessageError as bad:
         _notify(session, bad)
     else:
         for message in messages:
@@ -121,12 +121,12 @@ def _flatten(session: Session, message: Message) -> list[Message]:
     if tl.constructor_of(message.body) != CONTAINER:
         return [message]
     if session.has_received(message.msg_id):
-        raise _BadMessage(message, _CONTAINER_ID_SEEN)
+        raise _BadMessageError(message, _CONTAINER_ID_SEEN)
     if message.seq_no & 1:
-        raise _BadMessage(message, _EVEN_SEQ_NO_EXPECTED)
+        raise _BadMessageError(message, _EVEN_SEQ_NO_EXPECTED)
     inner = _split(message)
     if any(m.msg_id >= message.msg_id or tl.constructor_of(m.body) == CONTAINER for m in inner):
-        raise _BadMessage(message, _INVALID_CONTAINER)
+        raise _BadMessageError(message, _INVALID_CONTAINER)
     session.remember(Message(message.msg_id, max((m.seq_no for m in inner), default=0) & ~1, b""))
     return inner
 
@@ -137,15 +137,15 @@ def _split(container: Message) -> list[Message]:
         len(body) < 8
         or not 0 < (count := struct.unpack_from("<i", body, 4)[0]) <= _MAXIMUM_CONTAINER_MESSAGES
     ):
-        raise _BadMessage(container, _INVALID_CONTAINER)
+        raise _BadMessageError(container, _INVALID_CONTAINER)
     position = 8
     for _ in range(count):
         if position + 16 > len(body):
-            raise _BadMessage(container, _INVALID_CONTAINER)
+            raise _BadMessageError(container, _INVALID_CONTAINER)
         msg_id, seq_no, length = struct.unpack_from("<qii", body, position)
         position += 16 + length
         if length < 4 or length % 4 or position > len(body):
-            raise _BadMessage(container, _INVALID_CONTAINER)
+            raise _BadMessageError(container, _INVALID_CONTAINER)
         messages.append(Message(msg_id, seq_no, body[position - length : position]))
     return [_unpack(message) for message in messages]
 
@@ -155,10 +155,10 @@ def _unpack(message: Message) -> Message:
         return message
     try:
         packed = tl.read(message.body)
-    except (tl.MalformedTL, gzip.BadGzipFile, EOFError, zlib.error) as exc:
-        raise _BadMessage(message, _INVALID_CONTAINER) from exc
+    except (tl.MalformedTLError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise _BadMessageError(message, _INVALID_CONTAINER) from exc
     if len(packed.data) > _MAXIMUM_UNPACKED_BYTES:
-        raise _BadMessage(message, _INVALID_CONTAINER)
+        raise _BadMessageError(message, _INVALID_CONTAINER)
     return message._replace(body=packed.data)
 
 
@@ -172,7 +172,7 @@ def _take_in(connection: "Connection", session: Session, message: Message, arriv
     code = _MSG_ID_NOT_DIVISIBLE if message.msg_id % 4 else _seq_no_fault(message, is_service=run is not None)
     code = code or session.fault_of(message)
     if code is not None:
-        _notify(session, _BadMessage(message, code))
+        _notify(session, _BadMessageError(message, code))
         return
     session.remember(message)
     if run is None:
@@ -190,6 +190,6 @@ def _seq_no_fault(message: Message, *, is_service: bool) -> int | None:
     return None
 
 
-def _notify(session: Session, bad: _BadMessage) -> None:
+def _notify(session: Session, bad: _BadMessageError) -> None:
     notice = tl.types.BadMsgNotification(bad.message.msg_id, bad.message.seq_no, bad.code)
     session.send(bytes(notice), content_related=False)

@@ -18,7 +18,10 @@ class NetworkMode(StrEnum):
     ACCEPT_AND_CLOSE = "accept_and_close"
     """New connections are closed at once; open ones live on."""
     SILENT = "silent"
-    """A black hole: nothing is read and nothing is sent, on old connections and new ones, until the mode ends."""
+    """A black hole.
+
+    Nothing is read and nothing is sent, on old connections and new ones, until the mode ends.
+    """
 
 
 class Network:

@@ -26,7 +26,7 @@ def run(handler: Handler, connection: "Connection", session: Session, message: M
     """Parse a service message and do what it asks; one that does not parse is ignored."""
     try:
         request = tl.read(message.body)
-    except tl.MalformedTL:
+    except tl.MalformedTLError:
         return
     handler(connection, session, message, request)
 

@@ -1,7 +1,9 @@
 """One MTProto session: message ids, sequence numbers, what was received, what is not acknowledged yet.
 
-A session belongs to an auth key and outlives connections: what was not acknowledged is sent again on the next one.
-Source: https://core.telegram.org/mtproto/description and https://core.telegram.org/mtproto/service_messages_about_messages
+A session belongs to an auth key and outlives connections: what was not acknowledged is sent again on the next
+one.
+Source: https://core.telegram.org/mtproto/description and
+    https://core.telegram.org/mtproto/service_messages_about_messages
 """
 
 import struct
@@ -45,9 +47,9 @@ class Session:
     """One session of one auth key; messages leave it in the order in which they were queued."""
 
     __slots__ = (
-        "_answers", "_content_sent", "_forgotten_up_to", "_highest_seq_no", "_message_ids", "_outbox", "_received",
-        "_unacknowledged", "_waiting", "auth_key", "connection", "last_seen", "running", "session_id",
-        "wants_updates",
+        "_answers", "_content_sent", "_forgotten_up_to", "_highest_seq_no", "_message_ids", "_outbox",
+        "_received", "_unacknowledged", "_waiting", "auth_key", "connection", "last_seen", "running",
+        "session_id", "wants_updates",
     )  # fmt: skip
 
     def __init__(self, *, session_id: int, auth_key: "AuthKey", message_ids: MessageIds) -> None:
@@ -69,10 +71,13 @@ class Session:
         self._outbox: list[Message] = []
         self._waiting: dict[int, list[Callable[[], None]]] = {}
 
-    # -- what comes in ---------------------------------------------------------------------------------------------
+    # -- what comes in
 
     def attach(self, connection: "Connection", now: float) -> None:
-        """Serve this session on that connection from now on; what the last one may have lost is queued again."""
+        """Serve this session on that connection from now on.
+
+        What the last one may have lost is queued again.
+        """
         self.last_seen = now
         if self.connection is connection:
             return
@@ -130,7 +135,7 @@ class Session:
             if request_id is not None:
                 self._answers.pop(request_id, None)
 
-    # -- what goes out ---------------------------------------------------------------------------------------------
+    # -- what goes out
 
     def send(
         self, body: bytes, *, content_related: bool, answer_to: int | None = None, now: bool = False
@@ -161,7 +166,7 @@ class Session:
             self.acknowledge([next(iter(self._unacknowledged))])
 
     def repeat(self, msg_id: int) -> bool:
-        """Queue again a message of ours, named by its own id or by that of the call it answers; False if it is gone."""
+        """Queue a message of ours again, named by its id or by its call's; False if it is gone."""
         kept = self._unacknowledged.get(self._answers.get(msg_id, msg_id))
         if kept is None:
             return False
@@ -190,7 +195,7 @@ class Session:
         body = struct.pack("<Ii", CONTAINER, len(batch)) + b"".join(packed)
         return Message(self._message_ids.next(is_answer=False), self._content_sent * 2, body)
 
-    # -- calls that wait for others --------------------------------------------------------------------------------
+    # -- calls that wait for others
 
     def when_finished(self, msg_id: int, then: Callable[[], None]) -> None:
         """Run `then` once the call with this id is answered; at once when it is not running."""

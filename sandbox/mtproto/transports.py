@@ -1,6 +1,7 @@
 """The TCP transports: how payloads are framed on the wire, and how the first bytes tell which framing it is.
 
-Full, abridged, intermediate and padded intermediate, each also inside obfuscated2. Bytes in, payloads out; no sockets.
+Full, abridged, intermediate and padded intermediate, each also inside obfuscated2. Bytes in, payloads out; no
+sockets.
 Source: https://core.telegram.org/mtproto/mtproto-transports
 """
 
@@ -115,7 +116,10 @@ class Abridged:
         return (bytes([words]) if words < 0x7F else b"\x7f" + words.to_bytes(3, "little")) + payload
 
     def encode_quick_ack(self, token: bytes) -> bytes:
-        """See `Codec.encode_quick_ack`; this framing sends it in reverse, so that its first byte cannot be a length."""
+        """See `Codec.encode_quick_ack`.
+
+        This framing sends it in reverse, so that its first byte cannot be a length.
+        """
         return token[::-1]
 
 
@@ -150,7 +154,10 @@ class PaddedIntermediate(Intermediate):
     __slots__ = ()
 
     def encode(self, payload: bytes) -> bytes:
-        """See `Codec.encode`. Pads by 3 bytes at most, of the 15 allowed: some clients strip no more than that."""
+        """See `Codec.encode`.
+
+        Pads by 3 bytes at most, of the 15 allowed: some clients strip no more than that.
+        """
         return super().encode(payload + secrets.token_bytes(secrets.randbelow(4)))
 
     def _strip(self, payload: bytes) -> bytes:
@@ -167,7 +174,10 @@ _CODECS_BY_TAG: Final[dict[bytes, type[Abridged] | type[Intermediate] | type[Pad
 
 
 class Link:
-    """The wire side of one connection: finds out which transport the client speaks, then frames both directions."""
+    """The wire side of one connection.
+
+    Finds out which transport the client speaks, then frames both directions.
+    """
 
     __slots__ = ("_buffer", "_codec", "_decryptor", "_encryptor")
 

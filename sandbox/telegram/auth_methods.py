@@ -1,4 +1,4 @@
-"""auth.*: logging in by QR code, by phone code, by password, by another data centre's word; and logging out."""
+"""auth.*: logging in by QR code, phone code, password or another data centre's word; and logging out."""
 
 import secrets
 from typing import Any

@@ -1,4 +1,4 @@
-"""Telegram's memory, shared by all its data centres: who exists, who is logged in where, and how that begins and ends.
+"""Telegram's memory, shared by its data centres: who exists, who is logged in, how that begins and ends.
 
 Knows nothing of how calls arrive. Every change that must survive a restart is told to `journal`.
 """
@@ -68,7 +68,7 @@ class Cloud:
     accounts: dict[int, Account] = field(default_factory=dict)
     devices: dict[int, Device] = field(default_factory=dict)
 
-    # -- accounts --------------------------------------------------------------------------------------------------
+    # -- accounts
 
     def create_account(
         self,
@@ -100,7 +100,7 @@ class Cloud:
         return account
 
     def _free_phone(self, dc_id: int) -> str:
-        """Return the next free number of the form that Telegram reserves for tests: 99966, data centre, 4 digits."""
+        """Return the next free number of Telegram's form for tests: 99966, data centre, 4 digits."""
         taken = {account.phone for account in self.accounts.values()}
         numbers = (f"99966{dc_id}{number:04d}" for number in range(10_000))
         phone = next((number for number in numbers if number not in taken), None)
@@ -115,7 +115,7 @@ class Cloud:
         account.state = state
         self.journal.save_account(account)
 
-    # -- devices and authorizations --------------------------------------------------------------------------------
+    # -- devices and authorizations
 
     def add_device(self, auth_key: AuthKey) -> Device:
         """Note a new auth key."""
@@ -213,7 +213,7 @@ class Cloud:
         return True
 
     def terminate_all(self, account: Account, *, besides: Authorization | None = None) -> int:
-        """End every authorization but one, as "terminate all other sessions" does; return how many there were."""
+        """Do what "terminate all other sessions" does; return how many ended."""
         doomed = [a.hash for a in account.authorizations.values() if a is not besides]
         for authorization_hash in doomed:
             self.terminate(account, authorization_hash, death="SESSION_REVOKED")

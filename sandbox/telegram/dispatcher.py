@@ -218,8 +218,8 @@ class Dispatcher:
 def _read(body: bytes) -> Any:
     try:
         return tl.read(body)
-    except tl.UnknownConstructor as exc:
+    except tl.UnknownConstructorError as exc:
         kind = "METHOD" if exc.outermost else "CONSTRUCTOR"
         raise RpcError(f"INPUT_{kind}_INVALID_{exc.constructor}_0") from exc
-    except tl.MalformedTL as exc:
+    except tl.MalformedTLError as exc:
         raise RpcError("INPUT_FETCH_ERROR") from exc

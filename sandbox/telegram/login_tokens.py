@@ -6,10 +6,11 @@ Source: https://core.telegram.org/api/qr-login
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sandbox.telegram.cloud import Cloud
 from sandbox.telegram.errors import RpcError
-from sandbox.telegram.model import Account, AcceptMode, Authorization, Device, LoginToken
+from sandbox.telegram.model import AcceptMode, Account, Authorization, Device, LoginToken
 
 _TOKEN_BYTES = 32
 _MEMORY_SECONDS = 600
@@ -105,8 +106,9 @@ class LoginTokens:
             The authorization, or None when the device has yet to claim it.
 
         Raises:
-            RpcError: AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_ALREADY_ACCEPTED, AUTH_TOKEN_EXCEPTION (the
-                device asked not to log in this account again), or the account is out of order.
+            RpcError: AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_ALREADY_ACCEPTED,
+                AUTH_TOKEN_EXCEPTION (the device asked not to log in this account again), or the account is
+                out of order.
         """
         if account.refusal:
             raise RpcError(account.refusal)
@@ -135,7 +137,8 @@ class LoginTokens:
         """Answer auth.importLoginToken at the account's own data centre.
 
         Raises:
-            RpcError: AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_ALREADY_ACCEPTED, or how the login goes on.
+            RpcError: AUTH_TOKEN_INVALID, AUTH_TOKEN_EXPIRED, AUTH_TOKEN_ALREADY_ACCEPTED, or how the login
+                goes on.
         """
         migration = self._migrations.get(token)
         if migration is None:
@@ -170,7 +173,11 @@ class LoginTokens:
         return LoggedIn(self._cloud.account_of(device))
 
     def _forget_old(self, now: float) -> None:
-        """Forget the oldest tokens; both tables are in the order of their expiry, so the front is all there is to see."""
-        for table in (self._issued, self._migrations):
+        """Forget the oldest tokens.
+
+        Both tables are in the order of their expiry, so the front is all there is to see.
+        """
+        tables: tuple[dict[bytes, Any], ...] = (self._issued, self._migrations)
+        for table in tables:
             while table and next(iter(table.values())).expires_at < now - _MEMORY_SECONDS:
                 del table[next(iter(table))]

@@ -1,4 +1,7 @@
-"""The table of API methods: what a handler gets, and how it says whom it serves. The handlers live beside this file."""
+"""The table of API methods: what a handler gets, and how it says whom it serves.
+
+The handlers live beside this file.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,7 +85,7 @@ class Method:
 
 
 METHODS: Final[dict[type, Method]] = {}
-"""By the request's class. A request of the schema that is not in here is METHOD_INVALID for a logged-in user."""
+"""By the request's class; what is not in here is METHOD_INVALID for a logged-in user."""
 
 
 def method(request_class: type, access: Access = Access.LOGGED_IN) -> Callable[[Handler], Handler]:

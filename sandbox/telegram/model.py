@@ -1,4 +1,4 @@
-"""What Telegram keeps: accounts with their phones, authorizations, and the device behind each auth key. Data only."""
+"""What Telegram keeps: accounts with phones, authorizations, the device behind each auth key. Data only."""
 
 import secrets
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""Tickets of auth.exportAuthorization: a logged-in device takes one to another data centre and is logged in there too."""
+"""Tickets of auth.exportAuthorization.
+
+A logged-in device takes one to another data centre and is logged in there too.
+"""
 
 import secrets
 from dataclasses import dataclass

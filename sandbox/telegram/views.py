@@ -1,4 +1,7 @@
-"""Telegram's objects as the API shows them: users, authorizations, tokens. Builds TL objects; decides nothing."""
+"""Telegram's objects as the API shows them: users, authorizations, tokens.
+
+Builds TL objects; decides nothing.
+"""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,7 @@
-"""Counts what a well-behaved client never does: ignore a flood wait, use one key in parallel, call without a pause."""
+"""Counts what a well-behaved client never does.
+
+Ignore a flood wait, use one key in parallel, call without a pause.
+"""
 
 import math
 import time
@@ -26,7 +29,7 @@ class Violations:
         self._last_calls: dict[int, tuple[float, int]] = {}
         self._owners: dict[int, tuple[Connection, float]] = {}
 
-    # -- flood waits -----------------------------------------------------------------------------------------------
+    # -- flood waits
 
     def start_wait(self, method: str, seconds: float, *, key_id: int, user_id: int | None) -> None:
         """Note that this key, and this user, were told not to call a method for so many seconds."""
@@ -36,7 +39,10 @@ class Violations:
             self._waits[who] = now + seconds
 
     def check_wait(self, method: str, *, key_id: int, user_id: int | None) -> int:
-        """Count a call before its flood wait is over; return the whole seconds still to wait, 0 when there are none."""
+        """Count a call before its flood wait is over.
+
+        Return the whole seconds still to wait, 0 when there are none.
+        """
         now = self._clock()
         until = max((self._waits.get(who, 0.0) for who in _callers(method, key_id, user_id)), default=0.0)
         if until <= now:
@@ -48,13 +54,13 @@ class Violations:
         """Forget all flood waits."""
         self._waits.clear()
 
-    # -- pacing ----------------------------------------------------------------------------------------------------
+    # -- pacing
 
     def check_pace(self, call: Call) -> None:
         """Count a call that follows the same key's last one by less than 200 ms.
 
-        Both clocks must say so: that of the bytes' arrival, and the client's own, which every msg_id carries. A call that
-        was sent in time and then waited in a busy machine's queues is not the client's fault.
+        Both clocks must say so: that of the bytes' arrival, and the client's own, which every msg_id carries.
+        A call that was sent in time and then waited in a busy machine's queues is not the client's fault.
         """
         key_id = call.session.auth_key.key_id
         arrived_at, msg_id = call.arrived_at, call.message.msg_id
@@ -63,14 +69,16 @@ class Violations:
         if arrived_at - last_arrival < PACE_SECONDS and _sent_apart(last_msg_id, msg_id) < PACE_SECONDS:
             self.counts["unpaced"] += 1
 
-    # -- one connection per key ------------------------------------------------------------------------------------
+    # -- one connection per key
 
     def is_parallel(self, call: Call) -> bool:
-        """Tell whether this request and an earlier one of its key came over two connections that are both open; count it.
+        """Tell whether this request and an earlier one of its key came over two connections that are both
+        open; count it.
 
-        The connection that makes a request owns the key. Another one may take over without blame when the owner has
-        closed or has not made a request for 5 s: so does a client whose old connection died without the server noticing.
-        But a connection that lost the key and makes a request again while both are open is parallel use, however slow.
+        The connection that makes a request owns the key. Another one may take over without blame when the
+        owner has closed or has not made a request for 5 s: so does a client whose old connection died without
+        the server noticing. But a connection that lost the key and makes a request again while both are open
+        is parallel use, however slow.
         """
         key, connection, now = call.session.auth_key, call.connection, self._clock()
         owner, last_request = self._owners.get(key.key_id, (connection, now))
@@ -98,7 +106,8 @@ def _callers(method: str, key_id: int, user_id: int | None) -> list[tuple[str, i
 def _sent_apart(earlier: int, later: int) -> float:
     """Return the seconds between two msg_ids, by the reading that favours the client.
 
-    Their low half is a fraction of a second by the protocol; some clients put nanoseconds times four there instead.
+    Their low half is a fraction of a second by the protocol; some clients put nanoseconds times four there
+    instead.
     """
     as_fraction = (later - earlier) / 2**32
 
