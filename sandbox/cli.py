@@ -39,12 +39,8 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--ready-file", type=_FILE, help="Appears, with the addresses as JSON, once all ports listen.")
 @click.option("--token-seconds", default=30.0, show_default=True, help="Life of a login token.")
 @click.option("--code-seconds", default=300.0, show_default=True, help="Life of a login code.")
-@click.option(
-    "--fresh-seconds", default=86_400.0, show_default=True, help="How long a login is too new to end others."
-)
-@click.option(
-    "--salt-seconds", default=1800, show_default=True, type=click.IntRange(1), help="Life of a server salt."
-)
+@click.option("--fresh-seconds", default=86_400.0, show_default=True, help="How long a login is too new to end others.")
+@click.option("--salt-seconds", default=1800, show_default=True, type=click.IntRange(1), help="Life of a server salt.")
 @click.option("--api-id", type=int, help="Accept this api_id only.")
 @click.option("--api-hash", help="Accept this api_hash only.")
 @click.option("--log-level", default="WARNING", show_default=True)
@@ -55,9 +51,7 @@ def serve(**arguments: Any) -> None:
     from sandbox.server import Options, Sandbox, SetUpError
     from sandbox.telegram.cloud import Rules
 
-    logging.basicConfig(
-        level=arguments.pop("log_level").upper(), format="%(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=arguments.pop("log_level").upper(), format="%(levelname)s %(name)s: %(message)s")
     names = ("token_seconds", "code_seconds", "fresh_seconds", "api_id", "api_hash")
     rules = Rules(**{name: arguments.pop(name) for name in names})
 
@@ -114,9 +108,7 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
 @click.option("--password", help="2FA password.")
 @click.option("--hint", help="Hint of the 2FA password.")
 @click.option("--dc-id", type=int, help="The account's home data centre.")
-@click.option(
-    "--accept", type=click.Choice(["next_export", "at_once"]), help="When a scan authorizes the waiting key."
-)
+@click.option("--accept", type=click.Choice(["next_export", "at_once"]), help="When a scan authorizes the waiting key.")
 def account(driver: SandboxDriver, **fields: Any) -> Any:
     """Create an account."""
     return driver.create_account(**_given(fields))

@@ -26,8 +26,10 @@ class RunningSandbox:
     """A sandbox in a process of its own; stops when its `with` block ends."""
 
     process: subprocess.Popen[bytes]
-    control_url: str
-    dc_ports: dict[int, int]
+    control: str
+    """URL of its control API."""
+    dcs: dict[int, int]
+    """The port of each data centre."""
     public_key_file: Path
     log_file: Path
     host: str = "127.0.0.1"
@@ -35,7 +37,7 @@ class RunningSandbox:
     @property
     def driver(self) -> SandboxDriver:
         """A client of its control API."""
-        return SandboxDriver(self.control_url)
+        return SandboxDriver(self.control)
 
     @property
     def pid(self) -> int:
@@ -67,7 +69,7 @@ def start_sandbox(directory: Path, **options: Any) -> RunningSandbox:
     """Start a sandbox and return once it listens.
 
     Args:
-        directory: gets the public key, the ready file and the log; it must exist.
+        directory: gets the public key, the ready file and the log; made when it is not there.
         options: of `python -m sandbox serve`, with underscores, e.g. token_seconds=2, state_file=path,
             dc_ports="0,0".
 
@@ -75,6 +77,7 @@ def start_sandbox(directory: Path, **options: Any) -> RunningSandbox:
         SandboxStartError: it ended, or did not listen within 30 s.
     """
     ready_file, log_file = directory / "sandbox.ready.json", directory / "sandbox.log"
+    directory.mkdir(parents=True, exist_ok=True)
     ready_file.unlink(missing_ok=True)
     arguments = {"public_key_file": directory / "sandbox.pub.pem", "ready_file": ready_file, **options}
     command = [sys.executable, "-m", "sandbox", "serve"]
@@ -96,8 +99,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], ready_file: Path, log_fi
     ready = json.loads(ready_file.read_text())
     return RunningSandbox(
         process=process,
-        control_url=ready["control"],
-        dc_ports={int(dc_id): port for dc_id, port in ready["dcs"].items()},
+        control=ready["control"],
+        dcs={int(dc_id): port for dc_id, port in ready["dcs"].items()},
         public_key_file=Path(ready["public_key_file"]),
         log_file=log_file,
     )

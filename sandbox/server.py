@@ -106,9 +106,7 @@ class Sandbox:
         remembered = self._remembered_ports()
         for dc_id, asked in zip(self.cloud.dc_ids, options.dc_ports, strict=True):
             self.ports[dc_id] = await self._listen(dc_id, remembered.get(str(dc_id), asked), asked)
-        control_port = await self._control.start(
-            options.host, remembered.get("control", options.control_port)
-        )
+        control_port = await self._control.start(options.host, remembered.get("control", options.control_port))
         if self.state:
             self.state.save_server(
                 private_key=self.server_key.private_pem,

@@ -27,9 +27,7 @@ class AuthKey:
         "sessions",
     )
 
-    def __init__(
-        self, *, key: bytes, dc_id: int, first_salt: int, created_at: float, salt_seconds: int
-    ) -> None:
+    def __init__(self, *, key: bytes, dc_id: int, first_salt: int, created_at: float, salt_seconds: int) -> None:
         """Register a key.
 
         Args:
@@ -71,9 +69,7 @@ class AuthKey:
 
     def forget_stale_sessions(self, older_than: float) -> None:
         """Drop sessions that no connection has served since `older_than` (Unix time)."""
-        stale = [
-            s.session_id for s in self.sessions.values() if s.connection is None and s.last_seen < older_than
-        ]
+        stale = [s.session_id for s in self.sessions.values() if s.connection is None and s.last_seen < older_than]
         for session_id in stale:
             del self.sessions[session_id]
 

@@ -27,9 +27,7 @@ class Call:
 
     __slots__ = ("arrived_at", "connection", "message", "session")
 
-    def __init__(
-        self, session: "Session", connection: "Connection", message: Message, arrived_at: float
-    ) -> None:
+    def __init__(self, session: "Session", connection: "Connection", message: Message, arrived_at: float) -> None:
         """Start the call.
 
         Args:
@@ -46,9 +44,7 @@ class Call:
 
     def answer(self, result: bytes) -> None:
         """Send the serialized result or error, packed when that is shorter."""
-        self.session.send(
-            rpc_result(self.message.msg_id, result), content_related=True, answer_to=self.message.msg_id
-        )
+        self.session.send(rpc_result(self.message.msg_id, result), content_related=True, answer_to=self.message.msg_id)
         self.session.finish(self.message.msg_id)
 
     def leave_unanswered(self) -> None:

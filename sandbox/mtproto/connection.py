@@ -149,9 +149,7 @@ class Connection(asyncio.Protocol):
         """Send what is said about an envelope that did not even reach its session."""
         message = Message(self.data_centre.message_ids.next(is_answer=False), 0, body)
         salt = auth_key.current_salt(time.time())
-        self._write(
-            self._link.encode(seal_envelope(auth_key.key, auth_key.key_id, salt, session_id, message))
-        )
+        self._write(self._link.encode(seal_envelope(auth_key.key, auth_key.key_id, salt, session_id, message)))
 
     def refuse(self, transport_code: int) -> None:
         """Send a transport error and hang up.

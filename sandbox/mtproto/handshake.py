@@ -92,10 +92,7 @@ class Exchange:
         offered = (int.from_bytes(request.p, "big"), int.from_bytes(request.q, "big"))
         if offered != self._primes or not any(offered):
             raise ExchangeError("p and q are not the factors of pq")
-        if (
-            request.public_key_fingerprint != self._server_key.fingerprint
-            or len(request.encrypted_data) != 256
-        ):
+        if request.public_key_fingerprint != self._server_key.fingerprint or len(request.encrypted_data) != 256:
             raise ExchangeError("the data is not encrypted with this server's key")
         inner = self._open_inner_data(request.encrypted_data)
         self._check_nonces(inner)
@@ -121,9 +118,7 @@ class Exchange:
         )
         hashed = _sha1(answer) + answer
         encrypted = maths.encrypt_ige(hashed + secrets.token_bytes(-len(hashed) % 16), self._key, self._iv)
-        return tl.types.ServerDHParamsOk(
-            nonce=self._nonce, server_nonce=self._server_nonce, encrypted_answer=encrypted
-        )
+        return tl.types.ServerDHParamsOk(nonce=self._nonce, server_nonce=self._server_nonce, encrypted_answer=encrypted)
 
     def _open_inner_data(self, encrypted: bytes) -> Any:
         """Decrypt p_q_inner_data, whether padded by RSA_PAD or, as older clients do, hashed with SHA-1."""
@@ -179,10 +174,7 @@ class Exchange:
             inner = tl.read(decrypted[_HASH_BYTES:])
         except tl.MalformedTLError as exc:
             raise ExchangeError("the client's DH data is not client_DH_inner_data") from exc
-        if (
-            not isinstance(inner, tl.types.ClientDHInnerData)
-            or _sha1(bytes(inner)) != decrypted[:_HASH_BYTES]
-        ):
+        if not isinstance(inner, tl.types.ClientDHInnerData) or _sha1(bytes(inner)) != decrypted[:_HASH_BYTES]:
             raise ExchangeError("the client's DH data is damaged")
         self._check_nonces(inner)
         if inner.retry_id not in (0, self._first_aux_hash):

@@ -97,9 +97,7 @@ def _session_for(connection: "Connection", auth_key: AuthKey, envelope: Envelope
         session.attach(connection, now)
         return session
     auth_key.forget_stale_sessions(older_than=now - _STALE_SESSION_SECONDS)
-    session = Session(
-        session_id=envelope.session_id, auth_key=auth_key, message_ids=connection.data_centre.message_ids
-    )
+    session = Session(session_id=envelope.session_id, auth_key=auth_key, message_ids=connection.data_centre.message_ids)
     auth_key.sessions[envelope.session_id] = session
     session.attach(connection, now)
     unique_id = int.from_bytes(secrets.token_bytes(8), "little", signed=True)
@@ -133,10 +131,7 @@ def _flatten(session: Session, message: Message) -> list[Message]:
 
 def _split(container: Message) -> list[Message]:
     body, messages = container.body, []
-    if (
-        len(body) < 8
-        or not 0 < (count := struct.unpack_from("<i", body, 4)[0]) <= _MAXIMUM_CONTAINER_MESSAGES
-    ):
+    if len(body) < 8 or not 0 < (count := struct.unpack_from("<i", body, 4)[0]) <= _MAXIMUM_CONTAINER_MESSAGES:
         raise _BadMessageError(container, _INVALID_CONTAINER)
     position = 8
     for _ in range(count):

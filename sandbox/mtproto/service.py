@@ -37,9 +37,7 @@ def _ping(connection: "Connection", session: Session, message: Message, request:
     session.send(bytes(pong), content_related=False, answer_to=message.msg_id)
 
 
-def _ping_delay_disconnect(
-    connection: "Connection", session: Session, message: Message, request: Any
-) -> None:
+def _ping_delay_disconnect(connection: "Connection", session: Session, message: Message, request: Any) -> None:
     connection.disconnect_after(request.disconnect_delay)
     _ping(connection, session, message, request)
 

@@ -137,9 +137,7 @@ class Session:
 
     # -- what goes out
 
-    def send(
-        self, body: bytes, *, content_related: bool, answer_to: int | None = None, now: bool = False
-    ) -> None:
+    def send(self, body: bytes, *, content_related: bool, answer_to: int | None = None, now: bool = False) -> None:
         """Queue a message; `now` sends it at once, else it leaves with the next `flush`.
 
         Args:

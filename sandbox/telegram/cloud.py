@@ -202,9 +202,7 @@ class Cloud:
         if device.auth_key.key_id in self.devices:
             self.journal.save_device(device)
 
-    def terminate(
-        self, account: Account, authorization_hash: int, *, death: str = "AUTH_KEY_UNREGISTERED"
-    ) -> bool:
+    def terminate(self, account: Account, authorization_hash: int, *, death: str = "AUTH_KEY_UNREGISTERED") -> bool:
         """End one authorization, as the account's phone does; False when there is none with this hash."""
         authorization = account.authorizations.get(authorization_hash)
         if authorization is None:

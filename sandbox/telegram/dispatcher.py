@@ -121,9 +121,7 @@ class Dispatcher:
         else:
             self._run_in_order(call, device, invocation)
 
-    def _apply_rules(
-        self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None
-    ) -> None:
+    def _apply_rules(self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None) -> None:
         """Refuse a call that breaks a rule which Telegram enforces, and count what it does not."""
         key_id = call.session.auth_key.key_id
         if device.is_duplicated:

@@ -46,9 +46,7 @@ class Faults:
         """Forget all faults."""
         self._faults.clear()
 
-    def take(
-        self, method: str, *, user_id: int | None, auth_key_id: int | None, by_name: bool = False
-    ) -> Fault | None:
+    def take(self, method: str, *, user_id: int | None, auth_key_id: int | None, by_name: bool = False) -> Fault | None:
         """Return the fault that this call meets, and count it.
 
         Args:

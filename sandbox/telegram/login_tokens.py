@@ -90,9 +90,7 @@ class LoginTokens:
         now = self._cloud.clock()
         token = device.login_token
         if token is None or token.expires_at <= now:
-            token = LoginToken(
-                secrets.token_bytes(_TOKEN_BYTES), now + self._cloud.rules.token_seconds, except_ids
-            )
+            token = LoginToken(secrets.token_bytes(_TOKEN_BYTES), now + self._cloud.rules.token_seconds, except_ids)
             device.login_token = token
             self._forget_old(now)
             self._issued[token.token] = _Issued(token.expires_at, device)
