@@ -1,0 +1,1 @@
+"""How tests and people drive the sandbox: JSON over HTTP and a page that plays the phone. Loopback only."""

@@ -1,0 +1,290 @@
+"""The control API: JSON over HTTP on loopback.
+
+Translates between the wire and the parts; decides nothing itself.
+"""
+
+import asyncio
+import base64
+import binascii
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from aiohttp import web
+
+from sandbox.control.bodies import Body, BodyError
+from sandbox.mtproto.network import Network, NetworkMode
+from sandbox.telegram.errors import RpcError
+from sandbox.telegram.faults import UPDATE_SOURCES, Fault
+from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization
+from sandbox.telegram.srp import Password
+
+if TYPE_CHECKING:
+    from sandbox.server import Sandbox
+
+_MAXIMUM_BODY_BYTES: Final = 64 * 1024
+_MAXIMUM_DELAY_MS: Final = 600_000
+_MAXIMUM_TIMES: Final = 1_000_000
+
+
+class ControlApi:
+    """The HTTP side of one sandbox."""
+
+    def __init__(self, sandbox: "Sandbox") -> None:
+        self._sandbox = sandbox
+        app = web.Application(client_max_size=_MAXIMUM_BODY_BYTES, middlewares=[_errors_as_json])
+        app.router.add_get("/accounts", self._list_accounts)
+        app.router.add_post("/accounts", self._create_account)
+        app.router.add_get("/accounts/{id:-?[0-9]+}", self._show_account)
+        app.router.add_post("/accounts/{id:-?[0-9]+}/scan", self._scan)
+        app.router.add_get("/accounts/{id:-?[0-9]+}/authorizations", self._list_authorizations)
+        app.router.add_delete("/accounts/{id:-?[0-9]+}/authorizations", self._terminate_all)
+        app.router.add_delete("/accounts/{id:-?[0-9]+}/authorizations/{hash:-?[0-9]+}", self._terminate)
+        app.router.add_get("/accounts/{id:-?[0-9]+}/messages", self._list_messages)
+        app.router.add_post("/accounts/{id:-?[0-9]+}/state", self._set_state)
+        app.router.add_get("/faults", self._list_faults)
+        app.router.add_post("/faults", self._add_fault)
+        app.router.add_delete("/faults", self._clear_faults)
+        app.router.add_get("/network", self._show_network)
+        app.router.add_post("/network", self._change_network)
+        app.router.add_get("/stats", self._show_stats)
+        app.router.add_get("/phone", self._show_phone)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    # -- accounts
+
+    async def _list_accounts(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"data": [_account(a) for a in self._sandbox.cloud.accounts.values()]})
+
+    async def _show_account(self, request: web.Request) -> web.Response:
+        return web.json_response(_account(self._account(request)))
+
+    async def _create_account(self, request: web.Request) -> web.Response:
+        body = Body(await request.read())
+        fields = {name: body.take(name, str) for name in ("phone", "first_name", "username")}
+        given = {name: value for name, value in fields.items() if value is not None}
+        password, hint = body.take("password", str), body.take("hint", str)
+        dc_id, accept = body.take("dc_id", int), body.take_choice("accept", AcceptMode)
+        body.finish()
+        secret = await asyncio.to_thread(Password.create, password, hint or "") if password else None
+        try:
+            account = self._sandbox.cloud.create_account(
+                **given, password=secret, dc_id=dc_id, accept=accept or AcceptMode.NEXT_EXPORT
+            )
+        except ValueError as exc:
+            raise BodyError(str(exc)) from exc
+        return web.json_response(_account(account), status=201)
+
+    async def _scan(self, request: web.Request) -> web.Response:
+        """Let the account's phone accept a login token; faults for auth.acceptLoginToken hold here too."""
+        account, body = self._account(request), Body(await request.read())
+        url = body.take("url", str)
+        body.finish()
+        if url is None:
+            raise BodyError("url is missing")
+        fault = self._sandbox.faults.take(
+            "auth.acceptLoginToken", user_id=account.user_id, auth_key_id=None, by_name=True
+        )
+        if fault is not None:
+            await asyncio.sleep(fault.delay_seconds)
+            if fault.error:
+                raise RpcError(fault.error)
+        self._sandbox.login_tokens.accept(account, _token_of(url))
+        return web.json_response({"accepted": True})
+
+    async def _list_authorizations(self, request: web.Request) -> web.Response:
+        authorizations = self._account(request).authorizations.values()
+        return web.json_response({"data": [_authorization(a) for a in authorizations]})
+
+    async def _terminate(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        if not self._sandbox.cloud.terminate(account, int(request.match_info["hash"])):
+            raise web.HTTPNotFound(text="no such authorization")
+        return web.json_response({"terminated": 1})
+
+    async def _terminate_all(self, request: web.Request) -> web.Response:
+        count = self._sandbox.cloud.terminate_all(self._account(request))
+        return web.json_response({"terminated": count})
+
+    async def _list_messages(self, request: web.Request) -> web.Response:
+        messages = [
+            {"text": m.text, "code": m.code, "delivery": m.delivery, "sent_at": _time(m.sent_at)}
+            for m in self._account(request).messages
+        ]
+        return web.json_response({"data": messages})
+
+    async def _set_state(self, request: web.Request) -> web.Response:
+        account, body = self._account(request), Body(await request.read())
+        state = body.take_choice("state", AccountState)
+        body.finish()
+        if state is None:
+            raise BodyError("state is missing")
+        self._sandbox.cloud.set_state(account, state)
+        return web.json_response(_account(account))
+
+    def _account(self, request: web.Request) -> Account:
+        account = self._sandbox.cloud.accounts.get(int(request.match_info["id"]))
+        if account is None:
+            raise web.HTTPNotFound(text="no such account")
+        return account
+
+    # -- misbehaviour
+
+    async def _list_faults(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response({"data": [_fault(fault) for fault in self._sandbox.faults.waiting()]})
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        fault = _read_fault(Body(await request.read()))
+        self._sandbox.faults.add(fault)
+        return web.json_response(_fault(fault), status=201)
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        """Forget all faults, and the flood waits that they started."""
+        del request
+        count = len(self._sandbox.faults.waiting())
+        self._sandbox.faults.clear()
+        self._sandbox.violations.lift_waits()
+        return web.json_response({"cleared": count})
+
+    async def _show_network(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(_network(self._sandbox.network))
+
+    async def _change_network(self, request: web.Request) -> web.Response:
+        body = Body(await request.read())
+        if body.is_empty:
+            raise BodyError("mode, latency_ms or cut_all is missing")
+        mode = body.take_choice("mode", NetworkMode)
+        latency_ms = body.take_number("latency_ms", minimum=0, maximum=_MAXIMUM_DELAY_MS)
+        cut_all = body.take("cut_all", bool)
+        body.finish()
+        network = self._sandbox.network
+        if latency_ms is not None:
+            network.latency_seconds = latency_ms / 1000
+        if mode is not None:
+            await self._sandbox.change_network(mode)
+        cut = network.cut_all() if cut_all else 0
+        return web.json_response({**_network(network), "cut": cut})
+
+    async def _show_stats(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._sandbox.stats())
+
+    async def _show_phone(self, request: web.Request) -> web.Response:
+        del request
+        page = resources.files(__package__).joinpath("phone.html").read_text(encoding="utf-8")
+        return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Answer every error as {"error": …}."""
+    try:
+        response: web.StreamResponse = await handler(request)
+    except (BodyError, RpcError) as exc:
+        return web.json_response({"error": str(exc)}, status=400)
+    except web.HTTPException as exc:
+        return web.json_response({"error": exc.text or exc.reason}, status=exc.status)
+    return response
+
+
+def _token_of(url: str) -> bytes:
+    """Return the login token in a tg://login URL.
+
+    Raises:
+        RpcError: AUTH_TOKEN_INVALID.
+    """
+    parts = urlsplit(url.strip())
+    tokens = parse_qs(parts.query).get("token", [])
+    if (parts.scheme, parts.netloc or parts.path) != ("tg", "login") or len(tokens) != 1:
+        raise RpcError("AUTH_TOKEN_INVALID")
+    try:
+        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise RpcError("AUTH_TOKEN_INVALID") from exc
+
+
+def _read_fault(body: Body) -> Fault:
+    method = body.take("method", str)
+    fault = Fault(
+        method=method or "",
+        error=body.take("error", str),
+        delay_seconds=(body.take_number("delay_ms", minimum=0, maximum=_MAXIMUM_DELAY_MS) or 0) / 1000,
+        drop_connection=body.take("drop_connection", bool) or False,
+        silent=body.take("silent", bool) or False,
+        lose_update=body.take("lose_update", bool) or False,
+        times=body.take_number("times", minimum=1, maximum=_MAXIMUM_TIMES) or 1,
+        user_id=body.take("user_id", int),
+        auth_key_id=body.take_key_id("auth_key_id"),
+    )
+    body.finish()
+    if not fault.method:
+        raise BodyError("method is missing: a TL name such as auth.exportLoginToken, or *")
+    call_effects = [fault.error, fault.delay_seconds, fault.drop_connection, fault.silent]
+    if fault.lose_update and any(call_effects):
+        raise BodyError("lose_update is a fault of its own: post the other effects as a second fault")
+    if fault.lose_update and fault.method not in UPDATE_SOURCES:
+        raise BodyError(f"lose_update wants one of these methods: {', '.join(sorted(UPDATE_SOURCES))}")
+    if not fault.lose_update and not any(call_effects):
+        raise BodyError("the fault has no effect: error, delay_ms, drop_connection, silent or lose_update")
+    return fault
+
+
+def _time(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return {
+        "id": account.user_id,
+        "phone": account.phone,
+        "dc_id": account.dc_id,
+        "first_name": account.first_name,
+        "username": account.username,
+        "has_password": account.password is not None,
+        "accept": account.accept,
+        "state": account.state,
+    }
+
+
+def _authorization(authorization: Authorization) -> dict[str, Any]:
+    return {
+        "hash": str(authorization.hash),
+        "api_id": authorization.api_id,
+        "device_model": authorization.device_model,
+        "created_at": _time(authorization.created_at),
+        "password_pending": authorization.password_pending,
+        "auth_key_id": f"{authorization.key_id:016x}",
+    }
+
+
+def _network(network: Network) -> dict[str, Any]:
+    return {"mode": network.mode, "latency_ms": round(network.latency_seconds * 1000)}
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {
+        "method": fault.method,
+        "error": fault.error,
+        "delay_ms": round(fault.delay_seconds * 1000),
+        "drop_connection": fault.drop_connection,
+        "silent": fault.silent,
+        "lose_update": fault.lose_update,
+        "times": fault.times,
+        "user_id": fault.user_id,
+        "auth_key_id": None if fault.auth_key_id is None else f"{fault.auth_key_id:016x}",
+    }

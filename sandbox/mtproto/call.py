@@ -1,0 +1,67 @@
+"""One API call on its way between the protocol and whoever executes it."""
+
+import gzip
+import struct
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sandbox.mtproto.envelope import Message
+
+if TYPE_CHECKING:
+    from sandbox.mtproto.connection import Connection
+    from sandbox.mtproto.session import Session
+
+RPC_RESULT: Final = 0xF35C6D01
+GZIP_PACKED: Final = 0x3072CFA1
+_WORTH_PACKING_BYTES: Final = 512
+
+
+class Executor(Protocol):
+    """Whoever executes API calls."""
+
+    def execute(self, call: "Call") -> None:
+        """Answer the call, now or later, or let it go unanswered."""
+
+
+class Call:
+    """A call that a client made in a session over a connection; exactly one of its endings must be chosen."""
+
+    __slots__ = ("arrived_at", "connection", "message", "session")
+
+    def __init__(self, session: "Session", connection: "Connection", message: Message, arrived_at: float) -> None:
+        """Start the call.
+
+        Args:
+            session: where the answer goes, over whatever connection serves it by then.
+            connection: what the call came over.
+            message: its body is the serialized request, unpacked.
+            arrived_at: when its bytes arrived, on the loop's monotonic clock.
+        """
+        self.session = session
+        self.connection = connection
+        self.message = message
+        self.arrived_at = arrived_at
+        session.running.add(message.msg_id)
+
+    def answer(self, result: bytes) -> None:
+        """Send the serialized result or error, packed when that is shorter."""
+        self.session.send(rpc_result(self.message.msg_id, result), content_related=True, answer_to=self.message.msg_id)
+        self.session.finish(self.message.msg_id)
+
+    def leave_unanswered(self) -> None:
+        """End the call without a word."""
+        self.session.finish(self.message.msg_id)
+
+
+def rpc_result(msg_id: int, result: bytes) -> bytes:
+    """Wrap the serialized result of the call with this msg_id."""
+    if len(result) > _WORTH_PACKING_BYTES:
+        packed = gzip_packed(result)
+        result = packed if len(packed) < len(result) else result
+    return struct.pack("<Iq", RPC_RESULT, msg_id) + result
+
+
+def gzip_packed(data: bytes) -> bytes:
+    """Return a gzip_packed object that holds these bytes."""
+    content = gzip.compress(data, compresslevel=1)
+    header = bytes([len(content)]) if len(content) < 254 else b"\xfe" + len(content).to_bytes(3, "little")
+    return struct.pack("<I", GZIP_PACKED) + header + content + bytes(-len(header + content) % 4)

@@ -1,0 +1,223 @@
+"""Executes API calls: takes the wrappers off, applies the rules and the faults, runs the method, answers.
+
+The order matters and is that of `Dispatcher.execute`. Source: https://core.telegram.org/api/invoking
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sandbox import tl
+from sandbox.mtproto.call import Call
+from sandbox.telegram import auth_methods, common_methods
+from sandbox.telegram.errors import RpcError
+from sandbox.telegram.faults import Fault, Faults
+from sandbox.telegram.methods import METHODS, Access, Caller, Services
+from sandbox.telegram.model import Device
+from sandbox.telegram.violations import Violations
+
+log = logging.getLogger(__name__)
+
+HANDLERS: Final = (auth_methods, common_methods)
+"""Imported so that they enter their methods into the table."""
+
+_functions = tl.functions
+_SILENT_WRAPPERS: Final = (
+    _functions.InvokeWithTakeoutRequest,
+    _functions.InvokeWithMessagesRangeRequest,
+    _functions.InvokeWithBusinessConnectionRequest,
+    _functions.InvokeWithApnsSecretRequest,
+    _functions.InvokeWithGooglePlayIntegrityRequest,
+    _functions.InvokeWithReCaptchaRequest,
+)
+
+
+@dataclass(slots=True)
+class _Invocation:
+    """A request without its wrappers, and what they said."""
+
+    request: Any
+    layer: int = 0
+    introduction: Any = None
+    without_updates: bool = False
+    after: list[int] = field(default_factory=list)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether this belongs to opening a connection, which pacing leaves out."""
+        is_introduction = self.introduction is not None
+        name = tl.method_name(self.request)
+        return is_introduction or name == "help.getConfig" or name.startswith("updates.")
+
+
+def _unwrap(request: Any) -> _Invocation:
+    """Take the wrappers off a request.
+
+    Raises:
+        RpcError: what is inside is no request.
+    """
+    found = _Invocation(request)
+    while True:
+        inner = found.request
+        match inner:
+            case _functions.InvokeWithLayerRequest():
+                found.layer = inner.layer
+            case _functions.InitConnectionRequest():
+                found.introduction = inner
+            case _functions.InvokeWithoutUpdatesRequest():
+                found.without_updates = True
+            case _functions.InvokeAfterMsgRequest():
+                found.after.append(inner.msg_id)
+            case _functions.InvokeAfterMsgsRequest():
+                found.after.extend(inner.msg_ids)
+            case tl.TLRequest() if not isinstance(inner, _SILENT_WRAPPERS):
+                return found
+            case tl.TLRequest():
+                pass
+            case _:
+                raise RpcError("INPUT_REQUEST_INVALID")
+        found.request = inner.query
+
+
+class Dispatcher:
+    """Executes the calls of all data centres."""
+
+    def __init__(self, services: Services, *, faults: Faults, violations: Violations) -> None:
+        self._services = services
+        self._faults = faults
+        self._violations = violations
+        self.calls: Counter[str] = Counter()
+        """How often each method was called."""
+
+    def execute(self, call: Call) -> None:
+        """Read a call, count it, apply rules and faults, and answer it now or later."""
+        device = self._services.cloud.devices.get(call.session.auth_key.key_id)
+        if device is None:  # its key was destroyed by an earlier message of the same envelope
+            call.leave_unanswered()
+            return
+        try:
+            invocation = _unwrap(_read(call.message.body))
+        except RpcError as error:
+            self._fail(call, error)
+            return
+        name = tl.method_name(invocation.request)
+        self.calls[name] += 1
+        if not invocation.without_updates:
+            call.session.wants_updates = True
+        user_id = device.authorization.user_id if device.authorization else None
+        try:
+            self._apply_rules(call, device, invocation, name, user_id)
+        except RpcError as error:
+            self._fail(call, error)
+            return
+        fault = self._faults.take(name, user_id=user_id, auth_key_id=call.session.auth_key.key_id)
+        if fault is not None and fault.delay_seconds:
+            loop = asyncio.get_running_loop()
+            loop.call_later(fault.delay_seconds, self._meet, fault, call, device, invocation)
+        elif fault is not None:
+            self._meet(fault, call, device, invocation)
+        else:
+            self._run_in_order(call, device, invocation)
+
+    def _apply_rules(self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None) -> None:
+        """Refuse a call that breaks a rule which Telegram enforces, and count what it does not."""
+        key_id = call.session.auth_key.key_id
+        if device.is_duplicated:
+            raise RpcError("AUTH_KEY_DUPLICATED")
+        if self._violations.is_parallel(call):
+            log.warning("auth key %016x is used on two connections", key_id)
+            self._services.cloud.kill_duplicated(device)
+            raise RpcError("AUTH_KEY_DUPLICATED")
+        if not invocation.is_set_up:
+            self._violations.check_pace(call)
+        wait_seconds = self._violations.check_wait(name, key_id=key_id, user_id=user_id)
+        if wait_seconds:
+            raise RpcError(f"FLOOD_WAIT_{wait_seconds}")
+
+    def _meet(self, fault: Fault, call: Call, device: Device, invocation: _Invocation) -> None:
+        """Let a call meet its fault."""
+        if fault.drop_connection:
+            call.leave_unanswered()
+            call.connection.abort()
+        elif fault.silent:
+            call.leave_unanswered()
+        elif fault.error is not None:
+            error = RpcError(fault.error)
+            self._note_flood_wait(call, device, invocation, error)
+            self._fail(call, error)
+        else:
+            self._run_in_order(call, device, invocation)
+        call.session.flush()
+
+    def _run_in_order(self, call: Call, device: Device, invocation: _Invocation) -> None:
+        """Run a call, after those that it asked to wait for."""
+        awaited = next((msg_id for msg_id in invocation.after if msg_id in call.session.running), None)
+        if awaited is None:
+            self._run(call, device, invocation)
+        else:
+            call.session.when_finished(awaited, lambda: self._run_in_order(call, device, invocation))
+
+    def _run(self, call: Call, device: Device, invocation: _Invocation) -> None:
+        try:
+            self._introduce(device, invocation)
+            result = self._result_of(device, invocation.request)
+        except RpcError as error:
+            self._note_flood_wait(call, device, invocation, error)
+            self._fail(call, error)
+        else:
+            call.answer(tl.write(result))
+
+    def _introduce(self, device: Device, invocation: _Invocation) -> None:
+        """Note what initConnection says about the device.
+
+        Raises:
+            RpcError: CONNECTION_NOT_INITED, API_ID_INVALID.
+        """
+        introduction = invocation.introduction
+        if introduction is not None:
+            Caller(self._services, device).check_api_credentials(introduction.api_id)
+            self._services.cloud.introduce(
+                device,
+                layer=invocation.layer or device.layer,
+                api_id=introduction.api_id,
+                device_model=introduction.device_model,
+                system_version=introduction.system_version,
+                app_version=introduction.app_version,
+            )
+        if not device.layer:
+            raise RpcError("CONNECTION_NOT_INITED")
+
+    def _result_of(self, device: Device, request: Any) -> Any:
+        method = METHODS.get(type(request))
+        access = Access.LOGGED_IN if method is None else method.access
+        if access is Access.LOGGED_IN:
+            self._services.cloud.account_of(device)
+        elif access is Access.PASSWORD_PENDING:
+            self._services.cloud.pending_or_active(device)
+        if method is None:
+            raise RpcError("METHOD_INVALID")
+        return method.run(Caller(self._services, device), request)
+
+    def _note_flood_wait(self, call: Call, device: Device, invocation: _Invocation, error: RpcError) -> None:
+        if error.flood_wait_seconds is not None:
+            self._violations.start_wait(
+                tl.method_name(invocation.request),
+                error.flood_wait_seconds,
+                key_id=call.session.auth_key.key_id,
+                user_id=device.authorization.user_id if device.authorization else None,
+            )
+
+    def _fail(self, call: Call, error: RpcError) -> None:
+        call.answer(bytes(tl.types.RpcError(error_code=error.code, error_message=error.message)))
+
+
+def _read(body: bytes) -> Any:
+    try:
+        return tl.read(body)
+    except tl.UnknownConstructorError as exc:
+        kind = "METHOD" if exc.outermost else "CONSTRUCTOR"
+        raise RpcError(f"INPUT_{kind}_INVALID_{exc.constructor}_0") from exc
+    except tl.MalformedTLError as exc:
+        raise RpcError("INPUT_FETCH_ERROR") from exc
