@@ -49,11 +49,10 @@ def _end(response: Response) -> Response:
         "remote": request.remote_addr,
     } | g.get("log_fields", {})
     started: float = g.started
+    write = _log.debug if request.path in _QUIET else _log.info
 
-    def log() -> None:
-        duration_ms = round((time.monotonic() - started) * 1000, 1)
-        write = _log.debug if request.path in _QUIET else _log.info
-        write("request", duration_ms=duration_ms, **fields)
+    def log() -> None:  # runs when the request is gone: it has to bring along all it needs
+        write("request", duration_ms=round((time.monotonic() - started) * 1000, 1), **fields)
 
     # A stream's line is written when it ends, so that its duration is the stream's.
     response.call_on_close(log)

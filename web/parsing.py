@@ -28,13 +28,18 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-def _storable(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("must not contain NUL characters")
+def storable(text: str) -> str:
+    """Pass on text that PostgreSQL can keep.
+
+    Raises:
+        ValueError: it has NUL characters or halves of surrogate pairs, which JSON can spell.
+    """
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain NUL or half characters")
     return text
 
 
-Storable = Annotated[str, AfterValidator(_storable)]
+Storable = Annotated[str, AfterValidator(storable)]
 """Text that PostgreSQL can keep."""
 
 

@@ -139,7 +139,10 @@ def _from_validation(error: HTTPError) -> Response:
     """APIFlask's validation of a body, a query or headers: ``detail`` is location → field → messages."""
     details: dict[str, dict[str, list[str]]] = error.detail if isinstance(error.detail, dict) else {}
     errors = [
-        {"field": "" if field == "_schema" else field, "message": message.removeprefix("Value error, ")}
+        {
+            "field": "" if field == "_schema" else field.removesuffix(".[key]"),
+            "message": message.removeprefix("Value error, "),
+        }
         for fields in details.values()
         for field, messages in fields.items()
         for message in messages

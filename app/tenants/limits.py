@@ -67,7 +67,8 @@ class Limits:
         item = RateLimitItemPerSecond(quota.amount, quota.window_seconds)
         allowed = self._limiter.hit(item, quota.name, quota.whose)
         stats = self._limiter.get_window_stats(item, quota.name, quota.whose)
-        reset_seconds = max(1, math.ceil(stats.reset_time - time.time()))
+        # In a window's first instant the library calls its end "now".
+        reset_seconds = math.ceil(stats.reset_time - time.time()) or quota.window_seconds
         if not allowed:
             raise QuotaUsedUp(Standing(quota=quota, remaining=0, reset_seconds=reset_seconds))
         return Standing(quota=quota, remaining=stats.remaining, reset_seconds=reset_seconds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema, model_validator
 
 from app.logins.start import NewLogin
 from app.logins.view import LoginView
-from web.parsing import Body, Query, Storable
+from web.parsing import Body, Query, Storable, storable
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -27,8 +27,19 @@ def _language_tag(text: str) -> str:
     return text
 
 
+def _metadata_value(value: object) -> object:
+    if isinstance(value, str) and len(storable(value)) > 500:
+        raise ValueError("must be 500 characters at most")
+    if isinstance(value, list | dict):
+        raise ValueError("must be a string, a number, a boolean or null")
+    return value
+
+
 MetadataKey = Annotated[Storable, Field(min_length=1, max_length=40)]
-MetadataValue = Annotated[Storable, Field(max_length=500)] | bool | int | float | None
+# Not a union: its errors would name every branch.
+MetadataValue = Annotated[
+    Any, AfterValidator(_metadata_value), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
+]
 TelegramUserId = Annotated[int, Field(gt=0, lt=2**63)]
 
 
