@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -28,10 +29,13 @@ def _language_tag(text: str) -> str:
 
 
 def _metadata_value(value: object) -> object:
-    if isinstance(value, str) and len(storable(value)) > 500:
-        raise ValueError("must be 500 characters at most")
-    if isinstance(value, list | dict):
-        raise ValueError("must be a string, a number, a boolean or null")
+    if isinstance(value, str):
+        if len(storable(value)) > 500:
+            raise ValueError("must be 500 characters at most")
+        return value
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not (number or value is None):
+        raise ValueError("must be a string, a finite number, a boolean or null")
     return value
 
 
