@@ -53,6 +53,11 @@ def head_revision() -> str | None:
     return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
+def is_known_revision(revision: str) -> bool:
+    """Whether ``migrations/`` has it; a database may be ahead of an older process."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions())
+
+
 def _config(connection: Connection | None) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))

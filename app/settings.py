@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)
     qr_poll_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
     public_url: str = "http://127.0.0.1:8000"
+    trusted_proxies: int = Field(default=0, ge=0, le=9)
 
     key_provider: Literal["local", "aws-kms"] = "local"
     local_key_file: OptionalPath = None

@@ -3,7 +3,13 @@
 Reads HOST, PORT, WEB_CONCURRENCY and PROMETHEUS_MULTIPROC_DIR from the environment; knows nothing of the views.
 """
 
+# ruff: noqa: E402  # the rest is imported after the patch, as gevent asks
+
 from __future__ import annotations
+
+from web.greenlets import patch
+
+patch()
 
 import os
 import shutil

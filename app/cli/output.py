@@ -25,9 +25,8 @@ def print_rows(rows: Sequence[BaseModel], *, columns: Sequence[str], as_json: bo
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(_cell(getattr(row, column)) for column in columns))
-    terminal = Console()
     # Ids must come out whole, to be copied or piped: a narrow terminal wraps the line instead.
-    Console(width=max(terminal.width, terminal.measure(table).maximum)).print(table)
+    Console(width=Console(width=10_000).measure(table).maximum).print(table)
 
 
 def print_one(row: BaseModel, *, as_json: bool) -> None:

@@ -34,6 +34,11 @@ def get_login(db: DatabaseSession, *, login_id: str, tenant_id: str | None = Non
     return login
 
 
+def read_versions(db: DatabaseSession, login_ids: list[str]) -> dict[str, int]:
+    """The current versions of many logins, by id; one query for everybody who waits for one of them to change."""
+    return dict(db.execute(select(Login.id, Login.version).where(Login.id.in_(login_ids))).tuples())
+
+
 def take(db: DatabaseSession, *, login_id: str, owner: str) -> Login | None:
     """Make ``owner`` the one that drives a login, and fence off whoever did before.
 

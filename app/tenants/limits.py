@@ -1,0 +1,85 @@
+"""Rate limits: sliding windows in Redis, each hit one atomic script, counted by the server's clock.
+
+They fail closed: while Redis is away nothing that is limited is let through, and the caller is told to come back. A
+limit that failed open would be off exactly when the system is least able to bear it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import NamedTuple
+
+import redis
+from limits import RateLimitItemPerSecond
+from limits.storage import RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import RedisError
+
+from app.errors import RateLimited, Unavailable
+
+
+class Quota(NamedTuple):
+    """How much of something one caller may have.
+
+    Args:
+        name: what is limited, as the ``RateLimit-Policy`` header names it.
+        whose: the id of the tenant, API key, login or address that it is counted for.
+    """
+
+    name: str
+    whose: str
+    amount: int
+    window_seconds: int = 60
+
+
+class Standing(NamedTuple):
+    """Where a caller stands with a quota after a hit."""
+
+    quota: Quota
+    remaining: int
+    reset_seconds: int
+
+
+class Limits:
+    """Counts hits. Safe for threads and greenlets."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix="latchkey:limit")
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
+
+    def hit(self, *quotas: Quota) -> Standing:
+        """Take one from each quota, in the given order; the narrowest should come first.
+
+        Returns:
+            The standing with the quota that has the least left.
+
+        Raises:
+            RateLimited: one is used up; that one and those after it are not charged.
+            Unavailable: Redis is away.
+        """
+        try:
+            return min((self._hit(quota) for quota in quotas), key=lambda standing: standing.remaining)
+        except RedisError as exc:
+            raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
+
+    def _hit(self, quota: Quota) -> Standing:
+        item = RateLimitItemPerSecond(quota.amount, quota.window_seconds)
+        allowed = self._limiter.hit(item, quota.name, quota.whose)
+        stats = self._limiter.get_window_stats(item, quota.name, quota.whose)
+        # In a window's first instant the library calls its end "now".
+        reset_seconds = math.ceil(stats.reset_time - time.time()) or quota.window_seconds
+        if not allowed:
+            raise QuotaUsedUp(Standing(quota=quota, remaining=0, reset_seconds=reset_seconds))
+        return Standing(quota=quota, remaining=stats.remaining, reset_seconds=reset_seconds)
+
+
+class QuotaUsedUp(RateLimited):
+    """``RateLimited``, with the standing that headers are made of."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(
+            f"Too many calls: {standing.quota.amount} are allowed in {standing.quota.window_seconds} s.",
+            retry_after_seconds=standing.reset_seconds,
+        )
+        self.standing = standing

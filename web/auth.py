@@ -1,0 +1,83 @@
+"""Who is calling: an API key with the scope that the view names, or a login's own client secret.
+
+The decorators also say so in the OpenAPI document (``web.openapi`` reads ``access``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
+
+from flask import g, request
+
+from app.errors import Forbidden, Unauthenticated
+from app.logins.service import Reader
+from app.tenants.keys import Caller, Scope, authenticate
+from web.parts import parts
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Access(NamedTuple):
+    """What a view demands. ``login_secret``: the login's own secret serves as well."""
+
+    scope: Scope
+    login_secret: bool = False
+
+
+def needs(scope: Scope) -> Callable[[View], View]:
+    """Let a view be called with an API key that has a scope; ``current_caller`` says whose."""
+    return _guarded(Access(scope), lambda: _authenticate(scope))
+
+
+def needs_login_reader() -> Callable[[View], View]:
+    """Let a view of one login be called with an API key of scope ``logins`` or with ``Login-Secret``."""
+    return _guarded(Access("logins", login_secret=True), _identify_reader)
+
+
+def current_caller() -> Caller:
+    """The API key that the current request came with."""
+    caller = g.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+def current_reader() -> Reader:
+    """Who reads or drives the login that the current request is about."""
+    reader = g.reader
+    assert isinstance(reader, Reader)
+    return reader
+
+
+def _guarded(access: Access, check: Callable[[], None]) -> Callable[[View], View]:
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            check()
+            return view(*args, **kwargs)
+
+        checked.access = access  # type: ignore[attr-defined]  # for web.openapi
+        return checked  # type: ignore[return-value]  # the same signature, by wraps
+
+    return decorate
+
+
+def _identify_reader() -> None:
+    secret = request.headers.get("Login-Secret")
+    if secret is not None and "Authorization" not in request.headers:
+        g.reader = Reader(client_secret=secret)
+        return
+    _authenticate("logins")
+    g.reader = Reader(tenant_id=current_caller().tenant_id)
+
+
+def _authenticate(scope: Scope) -> None:
+    authorization = request.authorization
+    if authorization is None or authorization.type != "bearer" or not authorization.token:
+        raise Unauthenticated("Send an API key: Authorization: Bearer lk_…")
+    caller = authenticate(parts().core.transaction, key=authorization.token)
+    g.caller = caller
+    g.log_fields = {"tenant_id": caller.tenant_id, "api_key_id": caller.key_id}
+    if scope not in caller.scopes:
+        raise Forbidden(f"This API key lacks the scope {scope}.")

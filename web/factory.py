@@ -1,0 +1,96 @@
+"""Builds the web application of one process from its settings."""
+
+from __future__ import annotations
+
+from apiflask import APIFlask
+from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.core import Core, build_core
+from app.dispatch import make_dispatch, make_producer
+from app.logins.store import read_versions
+from app.logs import configure_logs
+from app.redis_state import make_subscriber
+from app.settings import Settings, load_settings
+from app.tenants.limits import Limits
+from web.checks import make_checks
+from web.http_metrics import HttpMetrics
+from web.observe import install_observation
+from web.openapi import SECURITY_SCHEMES, install_openapi
+from web.parsing import MAX_BODY_BYTES, install_parsing
+from web.parts import Parts, keep_parts
+from web.problems import install_problems
+from web.rate_headers import install_rate_headers
+from web.readiness import Readiness
+from web.views import BLUEPRINTS
+from web.watch import LoginWatch
+
+_POOL_SIZE = 12
+
+
+def create_app(settings: Settings | None = None) -> APIFlask:
+    """Build the web application. Opens no connection yet.
+
+    Args:
+        settings: None reads the environment, and sets up the process's logs by it.
+
+    Raises:
+        SettingsError: a setting is missing or senseless.
+    """
+    if settings is None:
+        settings = load_settings()
+        configure_logs(level=settings.log_level, log_format=settings.log_format, process="web")
+    core = build_core(settings, role="web", dispatch=make_dispatch(make_producer(settings)), pool_size=_POOL_SIZE)
+    app = APIFlask(
+        __name__,
+        title="Latchkey",
+        version="1",
+        spec_path="/openapi.json",
+        docs_path=None,
+        json_errors=False,
+        static_folder=None,  # type: ignore[arg-type]  # Flask itself takes None: no such route
+    )
+    app.config.update(_config(settings))
+    assert isinstance(app.json, DefaultJSONProvider)
+    app.json.sort_keys = app.json.ensure_ascii = False
+    keep_parts(app.extensions, _build_parts(core))
+    install_observation(app)
+    install_parsing(app)
+    install_problems(app)
+    install_rate_headers(app)
+    install_openapi(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    return app
+
+
+def _build_parts(core: Core) -> Parts:
+    def versions(login_ids: list[str]) -> dict[str, int]:
+        with core.transaction() as db:
+            return read_versions(db, login_ids)
+
+    return Parts(
+        core=core,
+        limits=Limits(core.redis),
+        watch=LoginWatch(make_subscriber=lambda: make_subscriber(core.settings.redis_url), read_versions=versions),
+        readiness=Readiness(make_checks(core)),
+        http_metrics=HttpMetrics(core.registry),
+    )
+
+
+def _config(settings: Settings) -> dict[str, object]:
+    return {
+        "PUBLIC_URL": settings.public_url.rstrip("/"),
+        "MAX_CONTENT_LENGTH": MAX_BODY_BYTES,
+        "DESCRIPTION": "Connects Telegram accounts by QR login and keeps the sessions safe.",
+        "SERVERS": [{"url": settings.public_url.rstrip("/")}],
+        "AUTO_SERVERS": False,
+        "SECURITY_SCHEMES": SECURITY_SCHEMES,
+        # web.openapi says what can go wrong, as problem+json:
+        "AUTO_404_RESPONSE": False,
+        "AUTO_AUTH_ERROR_RESPONSE": False,
+        "AUTO_VALIDATION_ERROR_RESPONSE": False,
+    }

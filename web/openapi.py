@@ -1,0 +1,139 @@
+"""The OpenAPI document: generated from the views by APIFlask, then told who may call and what can go wrong.
+
+A view says which problems it answers with by ``answers_problems``; who may call it is said by ``web.auth``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from apiflask import APIFlask
+from werkzeug.routing import Rule
+
+from web.auth import Access, View
+from web.problems import CODES
+
+_RULE_ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+_MODEL_SUFFIX = re.compile(r"(?<=[A-Za-z])(View|Body)(?=$|\.)")
+_AUTHENTICATED = ("unauthenticated", "forbidden", "unavailable")
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. A code may add members of its own.",
+    "required": ["type", "title", "status", "detail", "code", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "enum": list(CODES)},
+        "request_id": {"type": ["string", "null"]},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key of this tenant: lk_…"},
+    "LoginSecret": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Login-Secret",
+        "description": "The client_secret of this very login, for the browser in front of the user.",
+    },
+}
+
+
+def answers(description: str, *, media_type: str) -> dict[int | str, dict[str, str | dict[str, dict[str, Any]]]]:
+    """Describe a 200 that is no JSON, for ``doc(responses=…)``."""
+    return {200: {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}}
+
+
+def answers_problems(*codes: str) -> Callable[[View], View]:
+    """Note which problems a view answers with, beside those of its authentication and its input."""
+
+    def decorate(view: View) -> View:
+        view.problem_codes = codes  # type: ignore[attr-defined]  # read below
+        return view
+
+    return decorate
+
+
+def install_openapi(app: APIFlask) -> None:
+    """Complete the document that APIFlask generates from an app's views."""
+
+    @app.spec_processor
+    def complete(spec: dict[str, Any] | str) -> dict[str, Any]:
+        assert isinstance(spec, dict), "SPEC_FORMAT is json"
+        for rule, view in _documented(app):
+            path = spec["paths"].get(_RULE_ARGUMENT.sub(r"{\1}", rule.rule), {})
+            for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
+                if method.lower() in path:
+                    _complete_operation(path[method.lower()], view, rule)
+        schemas = spec["components"]["schemas"] | {"Problem": PROBLEM_SCHEMA}
+        spec["components"]["schemas"] = {_name(name): schema for name, schema in schemas.items()}
+        renamed: dict[str, Any] = _rename(spec)
+        return renamed
+
+
+def _documented(app: APIFlask) -> Iterator[tuple[Rule, Callable[..., Any]]]:
+    for rule in app.url_map.iter_rules():
+        yield rule, app.view_functions[rule.endpoint]
+
+
+def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rule: Rule) -> None:
+    operation["operationId"] = rule.endpoint.rpartition(".")[2]
+    access: Access | None = getattr(view, "access", None)
+    if access is not None:
+        operation["security"] = [{"ApiKey": []}, *([{"LoginSecret": []}] if access.login_secret else [])]
+        scope = f"Needs the scope `{access.scope}`."
+        operation["description"] = "\n\n".join(filter(None, (operation.get("description"), scope)))
+    codes = list(getattr(view, "problem_codes", ()))
+    if access is not None:
+        codes += _AUTHENTICATED
+    if rule.arguments:
+        codes.append("not_found")
+    if "requestBody" in operation:
+        codes += ["bad_request", "body_too_large", "unsupported_media_type", "invalid_request"]
+    elif any(parameter["in"] != "path" for parameter in operation.get("parameters", ())):
+        codes.append("invalid_request")
+    for code in sorted(set(codes), key=lambda code: (CODES[code][0], code)):
+        _add_problem(operation["responses"], code)
+
+
+def _add_problem(responses: dict[str, Any], code: str) -> None:
+    status, sentence = CODES[code]
+    line = f"`{code}`: {sentence}"
+    response = responses.setdefault(
+        str(status),
+        {
+            "description": "",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        },
+    )
+    response["description"] = "\n\n".join(filter(None, (response["description"], line)))
+
+
+def _rename(node: Any) -> Any:
+    """Call the schemas what the API calls them (Login), not what the code does (LoginView)."""
+    if isinstance(node, dict):
+        if isinstance(node.get("title"), str):
+            node["title"] = _name(node["title"])
+        return {key: _rename(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_rename(item) for item in node]
+    if isinstance(node, str) and node.startswith("#/components/schemas/"):
+        return _name(node)
+    return node
+
+
+def _name(text: str) -> str:
+    return _MODEL_SUFFIX.sub("", text)

@@ -1,0 +1,103 @@
+"""Reading requests: JSON bodies that fail with a sentence, ids in paths, and the base of every body's model."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from flask import Flask, request
+from flask import Request as FlaskRequest
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.routing import BaseConverter
+
+from app.errors import InvalidInput
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class Body(BaseModel):
+    """A JSON body: unknown fields are errors, and "1" is not a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A query string: unknown parameters are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def storable(text: str) -> str:
+    """Pass on text that PostgreSQL can keep.
+
+    Raises:
+        ValueError: it has NUL characters or halves of surrogate pairs, which JSON can spell.
+    """
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("must not contain NUL or half characters")
+    return text
+
+
+Storable = Annotated[str, AfterValidator(storable)]
+"""Text that PostgreSQL can keep."""
+
+
+class IdConverter(BaseConverter):
+    """An id in a path. Anything else is nothing, before it gets near a database."""
+
+    regex = r"[A-Za-z0-9_-]{1,80}"
+
+
+class Request(FlaskRequest):
+    """A request whose JSON is read strictly."""
+
+    max_content_length = MAX_BODY_BYTES
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """Read the body as a JSON object; an empty one is an empty object.
+
+        Raises:
+            BadRequest, RequestEntityTooLarge, UnsupportedMediaType: it is not one, too long, or called something else.
+        """
+        raw = self.get_data()
+        if not raw:
+            return {}
+        if not self.is_json:
+            raise UnsupportedMediaType("Send the body as Content-Type: application/json.")
+        try:
+            body = json.loads(raw, parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+        except json.JSONDecodeError as exc:
+            raise BadRequest(f"The body is not JSON: {exc.msg} at line {exc.lineno} column {exc.colno}.") from exc
+        except UnicodeDecodeError as exc:
+            raise BadRequest("The body is not JSON: it is not UTF-8.") from exc
+        except RecursionError as exc:
+            raise BadRequest("The body is nested too deeply.") from exc
+        except ValueError as exc:
+            raise BadRequest(f"The body is not JSON: {exc}.") from exc
+        if not isinstance(body, dict):
+            raise InvalidInput("The body must be a JSON object.", errors=(("", "must be an object"),))
+        return body
+
+
+def install_parsing(app: Flask) -> None:
+    """Read this app's requests this way; call before routes are added."""
+    app.request_class = Request
+    app.url_map.converters["id"] = IdConverter
+    app.before_request(_refuse_large_bodies)
+
+
+def _refuse_large_bodies() -> None:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise RequestEntityTooLarge(f"The body is over {MAX_BODY_BYTES} bytes.")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a name appears twice in one object")
+    return members

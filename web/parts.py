@@ -1,0 +1,38 @@
+"""What a web process is made of, built once by the app factory; views ask for it by ``parts()``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from app.core import Core
+from app.tenants.limits import Limits
+from web.http_metrics import HttpMetrics
+from web.readiness import Readiness
+from web.watch import LoginWatch
+
+_NAME = "latchkey"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one web process."""
+
+    core: Core
+    limits: Limits
+    watch: LoginWatch
+    readiness: Readiness
+    http_metrics: HttpMetrics
+
+
+def parts() -> Parts:
+    """The parts of the app that serves the current request."""
+    found = current_app.extensions[_NAME]
+    assert isinstance(found, Parts)
+    return found
+
+
+def keep_parts(extensions: dict[str, object], built: Parts) -> None:
+    """Hand the parts to an app."""
+    extensions[_NAME] = built

@@ -1,0 +1,179 @@
+"""Errors as callers see them: RFC 9457 problems, for everything that goes wrong, Flask's own errors too.
+
+One table turns the error tree into statuses; ``CODES`` lists every code with what the caller can do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from apiflask import HTTPError
+from flask import Flask, Response, current_app, g, json, request
+from werkzeug.exceptions import HTTPException
+
+from app.errors import (
+    AppError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    Transient,
+    Unauthenticated,
+    Unavailable,
+)
+from app.tenants.limits import QuotaUsedUp
+from web.rate_headers import remember_standing
+
+STATUSES: dict[type[AppError], int] = {
+    InvalidInput: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    RateLimited: 429,
+    Unavailable: 503,
+    Transient: 503,
+    AppError: 500,
+}
+
+CODES: dict[str, tuple[int, str]] = {
+    "bad_request": (400, "The request cannot be read: its body is not JSON, say. Mend it."),
+    "unauthenticated": (401, "No valid API key came along. Send Authorization: Bearer lk_…"),
+    "init_data_invalid": (401, "The Mini App's initData was not signed by the bot. Open the Mini App anew."),
+    "init_data_expired": (401, "The Mini App's initData is too old. Open the Mini App anew."),
+    "forbidden": (403, "The API key lacks the scope. Use another key."),
+    "not_found": (404, "There is no such thing, or it is another tenant's."),
+    "method_not_allowed": (405, "This address does not know this method; Allow names those that it does."),
+    "conflict": (409, "The thing is not in a state that allows the call. Look at it again first."),
+    "idempotency_key_reused": (409, "The Idempotency-Key came with another request before. Use a new one."),
+    "login_final": (409, "The login is over. Look at its status."),
+    "no_qr": (409, "The login shows no QR code right now. Look at its status."),
+    "not_waiting_for_password": (409, "The login does not wait for a password. Look at its status."),
+    "not_waiting_for_code": (409, "The login does not wait for a code. Look at its status."),
+    "session_leased": (409, "Somebody else holds the session until expires_at. Come back then."),
+    "session_not_active": (409, "The session cannot be opened in its status. Look at it."),
+    "lease_lost": (409, "The lease ran out or was given up. Stop using the session and acquire a new one."),
+    "tenant_exists": (409, "There is a tenant of that id. Choose another."),
+    "tenant_disabled": (409, "The tenant is disabled."),
+    "body_too_large": (413, "The body is over 64 KiB."),
+    "unsupported_media_type": (415, "The body must be sent as application/json."),
+    "invalid_request": (422, "Fields are missing, unknown or out of range; errors names each."),
+    "rate_limited": (429, "Too many calls. Retry-After says when to come back."),
+    "internal_error": (500, "A fault on our side. Report the request_id."),
+    "unavailable": (503, "Something that Latchkey needs is away; nothing was done. Try again after Retry-After."),
+    "not_ready": (503, "This process cannot serve right now; checks names what is missing."),
+}
+
+_CODE_OF_STATUS = {
+    400: "bad_request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    409: "conflict",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "invalid_request",
+    429: "rate_limited",
+    503: "unavailable",
+}
+
+
+def install_problems(app: Flask) -> None:
+    """Answer every error of an app with a problem."""
+    app.register_error_handler(AppError, _from_app_error)
+    app.register_error_handler(HTTPError, _from_validation)
+    app.register_error_handler(HTTPException, _from_http_exception)
+
+
+def problem(
+    *,
+    status: int,
+    code: str,
+    detail: str,
+    extras: Mapping[str, object] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Build one problem.
+
+    Args:
+        extras: members beside the standard ones.
+    """
+    members = {
+        "type": f"{current_app.config['PUBLIC_URL']}/docs#problem-{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": g.get("request_id"),
+    }
+    response = Response(json.dumps(members | dict(extras or {})), status, mimetype="application/problem+json")
+    response.headers.update(dict(headers or {}))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _from_app_error(error: AppError) -> Response:
+    status = next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        current_app.logger.warning("request.failed", exc_info=error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says is for operators, and is in the log
+        return _internal_error()
+    headers = {}
+    extras: dict[str, object] = dict(error.extras())
+    if isinstance(error, RateLimited | Unavailable):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, QuotaUsedUp):
+        remember_standing(error.standing)
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="latchkey"'
+    if isinstance(error, InvalidInput):
+        extras["errors"] = [{"field": field, "message": message} for field, message in error.errors]
+    return problem(status=status, code=error.code, detail=error.detail, extras=extras, headers=headers)
+
+
+def _from_validation(error: HTTPError) -> Response:
+    """APIFlask's validation of a body, a query or headers: ``detail`` is location → field → messages."""
+    details: dict[str, dict[str, list[str]]] = error.detail if isinstance(error.detail, dict) else {}
+    errors = [
+        {
+            "field": "" if field == "_schema" else field.removesuffix(".[key]"),
+            "message": message.removeprefix("Value error, "),
+        }
+        for fields in details.values()
+        for field, messages in fields.items()
+        for message in messages
+    ]
+    names = ", ".join(dict.fromkeys(entry["field"] for entry in errors if entry["field"])) or "the request"
+    return problem(
+        status=error.status_code,
+        code="invalid_request",
+        detail=f"Check {names}.",
+        extras={"errors": errors},
+    )
+
+
+def _from_http_exception(error: HTTPException) -> Response | HTTPException:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status < HTTPStatus.BAD_REQUEST:
+        return error  # a redirect
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _internal_error()  # Flask has logged the exception behind it
+    code = _CODE_OF_STATUS.get(status, HTTPStatus(status).name.lower())
+    headers: dict[str, Any] = {name: value for name, value in error.get_headers() if name in {"Allow", "Retry-After"}}
+    return problem(status=status, code=code, detail=_sentence(status, error), headers=headers)
+
+
+def _internal_error() -> Response:
+    return problem(status=500, code="internal_error", detail="A fault on our side; report the request_id.")
+
+
+def _sentence(status: int, error: HTTPException) -> str:
+    if status == HTTPStatus.NOT_FOUND:
+        return f"There is nothing at {request.path[:200]}."
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return f"This address does not know {request.method[:20]}."
+    return error.description or HTTPStatus(status).description

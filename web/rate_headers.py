@@ -1,0 +1,29 @@
+"""The ``RateLimit`` and ``RateLimit-Policy`` headers.
+
+Source: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g
+
+from app.tenants.limits import Standing
+
+
+def remember_standing(standing: Standing) -> None:
+    """Have the current request's answer tell where the caller stands."""
+    g.standing = standing
+
+
+def install_rate_headers(app: Flask) -> None:
+    """Send the headers with every answer to a limited call."""
+    app.after_request(_add)
+
+
+def _add(response: Response) -> Response:
+    standing: Standing | None = g.get("standing")
+    if standing is not None:
+        quota = standing.quota
+        response.headers["RateLimit-Policy"] = f'"{quota.name}";q={quota.amount};w={quota.window_seconds}'
+        response.headers["RateLimit"] = f'"{quota.name}";r={standing.remaining};t={standing.reset_seconds}'
+    return response

@@ -1,0 +1,79 @@
+"""A login as a stream of server-sent events, and as one long-polled answer.
+
+Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from app.core import Core
+from app.errors import NotFound, Unavailable
+from app.logins.service import Reader, read_login
+from app.logins.view import LoginView
+from web.watch import LoginWatch, Viewer
+
+COMMENT_EVERY_SECONDS = 15.0
+_RECONNECT_MILLISECONDS = 2000
+_RETRY_SECONDS = 2.0
+_GRACE_SECONDS = 60.0
+
+
+def wait_for_change(
+    core: Core, watch: LoginWatch, *, login_id: str, reader: Reader, version: int | None, wait_seconds: float
+) -> LoginView:
+    """Read a login once its version exceeds ``version``, or as it is when the time is up.
+
+    Args:
+        version: None means the version it has now. A final login is answered at once: nothing more will happen to it.
+
+    Raises:
+        NotFound, Unavailable: as in ``read_login``.
+    """
+    deadline = time.monotonic() + wait_seconds
+    with watch.viewing(login_id) as viewer:
+        login = read_login(core, login_id=login_id, reader=reader)
+        exceed = login.version if version is None else version
+        while login.version <= exceed and not login.final:
+            viewer.known_version = login.version
+            if not viewer.wait(max(0.0, deadline - time.monotonic())):
+                break
+            login = read_login(core, login_id=login_id, reader=reader)
+    return login
+
+
+def stream_events(
+    core: Core,
+    viewer: Viewer,
+    *,
+    login: LoginView,
+    reader: Reader,
+    comment_every_seconds: float = COMMENT_EVERY_SECONDS,
+) -> Iterator[str]:
+    """Yield a login as it is and after every change, until it is final; comments in between keep proxies awake.
+
+    Args:
+        viewer: has been viewing since before ``login`` was read.
+    """
+    # A login ends by itself at expires_at; its stream ends a little later whatever happened.
+    end = time.monotonic() + (login.expires_at - login.updated_at).total_seconds() + _GRACE_SECONDS
+    sent_version = -1
+    yield f"retry: {_RECONNECT_MILLISECONDS}\n\n"
+    while True:
+        if login.version > sent_version:
+            yield f"event: login\nid: {login.version}\ndata: {login.model_dump_json()}\n\n"
+            viewer.known_version = sent_version = login.version
+        if login.final or time.monotonic() > end:
+            return
+        if not viewer.wait(comment_every_seconds):
+            yield ": still here\n\n"
+            continue
+        try:
+            login = read_login(core, login_id=login.id, reader=reader)
+        except Unavailable:
+            yield ": the database is away\n\n"
+            time.sleep(_RETRY_SECONDS)
+            viewer.tell(sent_version + 1)
+        except NotFound:
+            return

@@ -1,0 +1,13 @@
+"""The views: one blueprint per subject, each a few lines that authenticate, validate and make one call into ``app``."""
+
+from __future__ import annotations
+
+from apiflask import APIBlueprint
+
+from web.views.audit import audit
+from web.views.logins import logins
+from web.views.ops import ops
+from web.views.sessions import sessions
+from web.views.tenants import tenants
+
+BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, audit, tenants, ops)

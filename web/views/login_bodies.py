@@ -1,0 +1,104 @@
+"""What comes in and goes out with a login's calls, beside the Login itself."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema, model_validator
+
+from app.logins.start import NewLogin
+from app.logins.view import LoginView
+from web.parsing import Body, Query, Storable, storable
+
+_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+def _e164(text: str) -> str:
+    if not _E164.fullmatch(text):
+        raise ValueError("must be an international number: +, then 7 to 15 digits")
+    return text
+
+
+def _language_tag(text: str) -> str:
+    if not _LANGUAGE_TAG.fullmatch(text):
+        raise ValueError("must be a language tag such as en or pt-BR")
+    return text
+
+
+def _metadata_value(value: object) -> object:
+    if isinstance(value, str):
+        if len(storable(value)) > 500:
+            raise ValueError("must be 500 characters at most")
+        return value
+    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if not (number or value is None):
+        raise ValueError("must be a string, a finite number, a boolean or null")
+    return value
+
+
+MetadataKey = Annotated[Storable, Field(min_length=1, max_length=40)]
+# Not a union: its errors would name every branch.
+MetadataValue = Annotated[
+    Any, AfterValidator(_metadata_value), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
+]
+TelegramUserId = Annotated[int, Field(gt=0, lt=2**63)]
+
+
+class NewLoginBody(Body):
+    """What a login is started with; all of it may be left out."""
+
+    telegram_user_id: TelegramUserId | None = Field(
+        default=None, description="Who is expected to log in. Anybody else is refused and logged out."
+    )
+    method: Literal["qr", "code"] = Field(default="qr", description="code: for people whose only device is in hand.")
+    phone: Annotated[str, AfterValidator(_e164)] | None = Field(
+        default=None, description="E.164. Needed with method code, refused with qr."
+    )
+    replace: bool = Field(default=False, description="Log in anew even if an active session serves, and replace it.")
+    locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
+        default=None, description="The hosted page's language: en or ru, others fall back to en."
+    )
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        default_factory=dict, max_length=16, description="Yours; comes back with the login and its webhooks."
+    )
+
+    @model_validator(mode="after")
+    def _phone_goes_with_code(self) -> NewLoginBody:
+        if self.method == "code" and self.phone is None:
+            raise ValueError("method code needs phone")
+        if self.method == "qr" and self.phone is not None:
+            raise ValueError("phone goes with method code only")
+        return self
+
+    def to_request(self) -> NewLogin:
+        """As ``app`` takes it."""
+        return NewLogin(**self.model_dump())
+
+
+class StartedLoginView(LoginView):
+    """A Login, with what the browser needs to show and drive it."""
+
+    client_secret: str = Field(description="Shows and drives this login alone: header Login-Secret.")
+    page_url: str = Field(description="The hosted page, with the secret in its fragment.")
+
+
+class WaitQuery(Query):
+    """Long polling."""
+
+    wait: float = Field(default=0, ge=0, le=30, description="Seconds to wait for a version above `version`.")
+    version: int | None = Field(default=None, ge=0, description="The version you have; without it, the current one.")
+
+
+class PasswordBody(Body):
+    """The 2FA password that the user typed."""
+
+    password: SecretStr = Field(min_length=1, max_length=1024)
+
+
+class CodeBody(Body):
+    """The login code that Telegram sent to the user."""
+
+    code: SecretStr = Field(min_length=1, max_length=32)

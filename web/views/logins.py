@@ -1,0 +1,184 @@
+"""Logins: start one, watch it, show its QR code, pass on what the user typed, cancel it."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+
+import segno
+from apiflask import APIBlueprint
+from flask import Response, request
+
+from app.errors import Conflict, InvalidInput
+from app.logins.service import cancel_login, read_login, submit_code, submit_password
+from app.logins.start import StartedLogin, start_login
+from app.logins.view import LoginView
+from app.tenants.limits import Quota
+from web.auth import current_caller, current_reader, needs, needs_login_reader
+from web.openapi import answers, answers_problems
+from web.parts import parts
+from web.rate_headers import remember_standing
+from web.streams import stream_events, wait_for_change
+from web.views.login_bodies import CodeBody, NewLoginBody, PasswordBody, StartedLoginView, WaitQuery
+
+logins = APIBlueprint("logins", __name__, url_prefix="/v1/logins", tag="Logins")
+
+_QR_MASK = 2  # any of the eight will do for random bytes; trying all of them costs 5 ms of the 6 that a code takes
+_EVENTS = "Events of type `login`: id is the version, data a Login. Ends after a final state."
+
+
+@logins.post("")
+@answers_problems("idempotency_key_reused", "rate_limited")
+@needs("logins")
+@logins.input(NewLoginBody, arg_name="body")
+@logins.output(StartedLoginView, status_code=202, description="On its way.")
+@logins.doc(responses={200: "An active session serves: `reused` is true, nobody has to scan."})
+def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
+    """Start a login
+
+    With the header `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the
+    same `telegram_user_id` is under way, that one is the answer.
+    """
+    caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
+    remember_standing(
+        parts().limits.hit(
+            Quota("logins-per-key", caller.key_id, per_minute), Quota("logins", caller.tenant_id, per_minute)
+        )
+    )
+    started = start_login(
+        parts().core,
+        tenant_id=caller.tenant_id,
+        request=body.to_request(),
+        idempotency_key=_idempotency_key(),
+    )
+    return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
+
+
+@logins.get("/<id:login_id>")
+@needs_login_reader()
+@logins.input(WaitQuery, location="query", arg_name="query")
+@logins.output(LoginView)
+def get(login_id: str, query: WaitQuery) -> LoginView:
+    """Read a login
+
+    With `wait`, answers when its version exceeds `version`, when it is final, or when the time is up.
+    """
+    if query.wait == 0:
+        return read_login(parts().core, login_id=login_id, reader=current_reader())
+    return wait_for_change(
+        parts().core,
+        parts().watch,
+        login_id=login_id,
+        reader=current_reader(),
+        version=query.version,
+        wait_seconds=query.wait,
+    )
+
+
+@logins.get("/<id:login_id>/events")
+@needs_login_reader()
+@logins.doc(responses=answers(_EVENTS, media_type="text/event-stream"))
+def events(login_id: str) -> Response:
+    """Stream a login's changes
+
+    Server-sent events: the Login at once, then after every change; a comment every 15 s.
+    """
+    core, reader, streams = parts().core, current_reader(), parts().http_metrics.streams
+    with ExitStack() as opened:
+        viewer = opened.enter_context(parts().watch.viewing(login_id))
+        login = read_login(core, login_id=login_id, reader=reader)
+        opened.enter_context(streams.track_inprogress())
+        closing = opened.pop_all()
+    response = Response(stream_events(core, viewer, login=login, reader=reader), mimetype="text/event-stream")
+    response.call_on_close(closing.close)
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+    return response
+
+
+@logins.get("/<id:login_id>/qr.svg")
+@answers_problems("no_qr")
+@needs_login_reader()
+@logins.doc(responses=answers("The QR code.", media_type="image/svg+xml"))
+def qr_svg(login_id: str) -> Response:
+    """Draw the current QR code as SVG"""
+    return _draw(login_id, kind="svg", mimetype="image/svg+xml")
+
+
+@logins.get("/<id:login_id>/qr.png")
+@answers_problems("no_qr")
+@needs_login_reader()
+@logins.doc(responses=answers("The QR code.", media_type="image/png"))
+def qr_png(login_id: str) -> Response:
+    """Draw the current QR code as PNG"""
+    return _draw(login_id, kind="png", mimetype="image/png")
+
+
+@logins.post("/<id:login_id>/password")
+@answers_problems("not_waiting_for_password", "rate_limited")
+@needs_login_reader()
+@logins.input(PasswordBody, arg_name="body")
+@logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
+def post_password(login_id: str, body: PasswordBody) -> LoginView:
+    """Pass on the 2FA password"""
+    _limit_answers(login_id)
+    return submit_password(
+        parts().core, login_id=login_id, reader=current_reader(), password=body.password.get_secret_value()
+    )
+
+
+@logins.post("/<id:login_id>/code")
+@answers_problems("not_waiting_for_code", "rate_limited")
+@needs_login_reader()
+@logins.input(CodeBody, arg_name="body")
+@logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
+def post_code(login_id: str, body: CodeBody) -> LoginView:
+    """Pass on the login code"""
+    _limit_answers(login_id)
+    return submit_code(parts().core, login_id=login_id, reader=current_reader(), code=body.code.get_secret_value())
+
+
+@logins.delete("/<id:login_id>")
+@answers_problems("login_final")
+@needs_login_reader()
+@logins.output(LoginView)
+def cancel(login_id: str) -> LoginView:
+    """Cancel a login"""
+    return cancel_login(parts().core, login_id=login_id, reader=current_reader())
+
+
+def _show(started: StartedLogin) -> StartedLoginView:
+    page_url = f"{parts().core.settings.public_url.rstrip('/')}/login/{started.login.id}#{started.client_secret}"
+    return StartedLoginView(**dict(started.login), client_secret=started.client_secret, page_url=page_url)
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
+        raise InvalidInput(
+            "Check Idempotency-Key.", errors=(("Idempotency-Key", "must be 1 to 255 printable ASCII characters"),)
+        )
+    return key
+
+
+def _limit_answers(login_id: str) -> None:
+    """Few tries per login; and more, but not many, per address when it is the user's own browser that calls.
+
+    Only whoever may read the login gets to use up its tries.
+    """
+    read_login(parts().core, login_id=login_id, reader=current_reader())
+    settings = parts().core.settings
+    quotas = [Quota("answers", login_id, settings.strict_rate_per_minute)]
+    if current_reader().client_secret is not None and request.remote_addr is not None:
+        quotas.append(Quota("answers-per-address", request.remote_addr, settings.login_rate_per_minute))
+    remember_standing(parts().limits.hit(*quotas))
+
+
+def _draw(login_id: str, *, kind: str, mimetype: str) -> Response:
+    login = read_login(parts().core, login_id=login_id, reader=current_reader())
+    if login.qr is None:
+        raise Conflict("This login shows no QR code right now; look at its status.", code="no_qr")
+    image = io.BytesIO()
+    segno.make(login.qr.url, error="m", micro=False, mask=_QR_MASK).save(
+        image, kind=kind, scale=8, border=4, **({"xmldecl": False} if kind == "svg" else {})
+    )
+    return Response(image.getvalue(), mimetype=mimetype)

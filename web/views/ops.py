@@ -1,0 +1,90 @@
+"""For operators and their machines: is it alive, can it serve, what did it count. No key needed."""
+
+from __future__ import annotations
+
+import os
+
+from apiflask import APIBlueprint
+from flask import Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+from pydantic import BaseModel
+
+from app.metrics import StateCollector
+from web.openapi import answers, answers_problems
+from web.parts import parts
+from web.problems import problem
+
+ops = APIBlueprint("ops", __name__, tag="Operations")
+
+
+class HealthView(BaseModel):
+    """The process lives."""
+
+    status: str
+
+
+class CheckView(BaseModel):
+    """What one dependency said."""
+
+    ok: bool
+    needed: bool
+    found: str
+
+
+class ReadinessView(BaseModel):
+    """Everything that is needed answers."""
+
+    status: str
+    checks: dict[str, CheckView]
+
+
+@ops.get("/healthz")
+@ops.output(HealthView)
+def healthz() -> dict[str, str]:
+    """Say that the process lives
+
+    Looks at nothing else: a process that waits for its database must not be killed for it.
+    """
+    return {"status": "ok"}
+
+
+@ops.get("/readyz")
+@answers_problems("not_ready")
+@ops.output(ReadinessView)
+def readyz() -> dict[str, object] | Response:
+    """Say whether this process can serve
+
+    Asks every dependency, each for two seconds at most.
+    """
+    ready, checks = parts().readiness.look()
+    if ready:
+        return {"status": "ready", "checks": checks}
+    missing = ", ".join(name for name, found in checks.items() if found["needed"] and not found["ok"])
+    return problem(
+        status=503,
+        code="not_ready",
+        detail=f"Down: {missing}.",
+        extras={"checks": checks},
+        headers={"Retry-After": "5"},
+    )
+
+
+@ops.get("/metrics")
+@ops.doc(responses=answers("Metrics.", media_type="text/plain"))
+def metrics() -> Response:
+    """Show the metrics in Prometheus' text format"""
+    return Response(generate_latest(_scraped_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+def _scraped_registry() -> CollectorRegistry:
+    """What one scrape shows: the counts of all processes of this server, and the state of the database, once."""
+    registry = CollectorRegistry()
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        # The files hold what every process counted, this one too: its own registry on top would count it twice.
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(parts().core.registry)
+    registry.register(StateCollector(parts().core.transaction))
+    return registry

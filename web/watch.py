@@ -1,0 +1,148 @@
+"""Waiting for logins to change, for any number of viewers with one Redis subscription and one query every few seconds.
+
+A hint from Redis wakes the viewers of that login at once. As hints may be lost (and Redis away), one query for all
+viewed logins catches up every ``FALLBACK_SECONDS``. Viewers hold no database connection while they wait.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import redis
+
+from app.errors import Unavailable
+from app.logs import get_logger
+from app.redis_state import LOGIN_CHANNEL, decode_login_hint
+
+_log = get_logger(__name__)
+
+FALLBACK_SECONDS = 2.5
+_LONGEST_BACKOFF_SECONDS = 10.0
+_LISTEN_SECONDS = 5.0
+
+
+class Viewer:
+    """Somebody who waits for one login to change.
+
+    Attributes:
+        known_version: what the viewer has read; news of it or of anything older wakes nobody.
+    """
+
+    def __init__(self) -> None:
+        self.known_version = 0
+        self._changed = threading.Event()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Block until there may be something newer to read; False when the time is up."""
+        changed = self._changed.wait(timeout_seconds)
+        self._changed.clear()  # before the viewer reads, so that what comes after wakes it again
+        return changed
+
+    def tell(self, version: int) -> None:
+        """Say that the login has reached a version."""
+        if version > self.known_version:
+            self._changed.set()
+
+
+class LoginWatch:
+    """The viewers of one process. Its two threads start with the first viewer, so in the process that serves it.
+
+    Args:
+        make_subscriber: connects to Redis for a subscription.
+        read_versions: the versions of many logins, by id, in one query. Raises ``Unavailable``.
+    """
+
+    def __init__(
+        self,
+        *,
+        make_subscriber: Callable[[], redis.Redis],
+        read_versions: Callable[[list[str]], dict[str, int]],
+        fallback_seconds: float = FALLBACK_SECONDS,
+    ) -> None:
+        self._make_subscriber = make_subscriber
+        self._read_versions = read_versions
+        self._fallback_seconds = fallback_seconds
+        self._lock = threading.Lock()
+        self._viewers: dict[str, set[Viewer]] = defaultdict(set)
+        self._started_in: int | None = None
+
+    @contextmanager
+    def viewing(self, login_id: str) -> Iterator[Viewer]:
+        """Be told of a login's changes from here on; read the login inside, so that no change falls in between."""
+        self._start()
+        viewer = Viewer()
+        with self._lock:
+            self._viewers[login_id].add(viewer)
+        try:
+            yield viewer
+        finally:
+            with self._lock:
+                self._viewers[login_id].discard(viewer)
+                if not self._viewers[login_id]:
+                    del self._viewers[login_id]
+
+    def count(self) -> int:
+        """How many viewers there are."""
+        with self._lock:
+            return sum(len(viewers) for viewers in self._viewers.values())
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started_in == os.getpid():
+                return
+            self._started_in = os.getpid()
+        threading.Thread(target=self._listen_for_ever, name="login-hints", daemon=True).start()
+        threading.Thread(target=self._catch_up_for_ever, name="login-fallback", daemon=True).start()
+
+    def _tell(self, login_id: str, version: int) -> None:
+        with self._lock:
+            viewers = list(self._viewers.get(login_id, ()))
+        for viewer in viewers:
+            viewer.tell(version)
+
+    def _listen_for_ever(self) -> None:
+        failures = 0
+        while True:
+            try:
+                for login_id, version in self._hints():
+                    failures = 0
+                    self._tell(login_id, version)
+            except Exception as exc:  # noqa: BLE001  # the thread's outermost edge: it must not end while viewers wait
+                failures += 1
+                pause_seconds = _backoff_seconds(failures)
+                _log.warning("hints.lost", error=type(exc).__name__, retry_in_seconds=round(pause_seconds, 2))
+                time.sleep(pause_seconds)
+
+    def _hints(self) -> Iterator[tuple[str, int]]:
+        with self._make_subscriber() as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
+            subscription.subscribe(LOGIN_CHANNEL)
+            while True:
+                message = subscription.get_message(timeout=_LISTEN_SECONDS)
+                if message is not None:
+                    yield decode_login_hint(message["data"])
+
+    def _catch_up_for_ever(self) -> None:
+        while True:
+            time.sleep(self._fallback_seconds)
+            with self._lock:
+                viewed = list(self._viewers)
+            try:
+                versions = self._read_versions(viewed) if viewed else {}
+            except Unavailable:
+                continue  # viewers keep waiting; the next round asks again
+            except Exception:  # noqa: BLE001  # the thread's outermost edge: it must not end while viewers wait
+                _log.exception("fallback.failed")
+                continue
+            for login_id, version in versions.items():
+                self._tell(login_id, version)
+
+
+def _backoff_seconds(failures: int) -> float:
+    longest: float = min(_LONGEST_BACKOFF_SECONDS, 0.25 * 2 ** min(failures, 8))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
