@@ -34,7 +34,7 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, migration dr
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
-	$(BIN)/python -m devstack with-database python -m app migrate --check
+	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
@@ -52,9 +52,17 @@ lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
 	@$(BIN)/uv pip compile -q --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
 	@$(BIN)/uv pip compile -q --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
 
+define NEW_REVISION
+import os, sys
+from app.database import make_engine
+from app.migrations import new_revision
+new_revision(make_engine(os.environ["DATABASE_URL"]), sys.argv[1])
+endef
+export NEW_REVISION
+
 .PHONY: migration
 migration: $(INSTALLED) ## Write a migration from the models' changes (MESSAGE="add a column")
-	@$(BIN)/python -m devstack with-database python -m app migrate --new "$(MESSAGE)"
+	@$(BIN)/python -m devstack with-database $(BIN)/python -c "$$NEW_REVISION" "$(or $(MESSAGE),$(error say what it does: make migration MESSAGE='add a column'))"
 
 .PHONY: install
 install: $(INSTALLED) ## Install what the other targets need into .venv

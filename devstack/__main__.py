@@ -1,4 +1,4 @@
-"""`python -m devstack up` and `python -m devstack demo`: the commands behind the Makefile's targets."""
+"""`python -m devstack up`, `demo` and `with-database`: the commands behind the Makefile's targets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from devstack.console import Terminal
+from devstack.database import with_database
 from devstack.demo import demo
 from devstack.errors import SetupError
 from devstack.stack import OPTIONAL_PARTS
@@ -21,6 +22,8 @@ def main() -> int:
     try:
         if arguments.command == "demo":
             return asyncio.run(demo(terminal))
+        if arguments.command == "with-database":
+            return with_database(arguments.words)
         return asyncio.run(up(arguments.run_dir, without=arguments.without, terminal=terminal))
     except SetupError as error:
         terminal.failure(str(error))
@@ -31,6 +34,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m devstack", description="Latchkey's whole stack on one machine.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("demo", help="log two people in, show what happens, end everything")
+    database_parser = commands.add_parser("with-database", help="run a command with a migrated database of its own")
+    database_parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     up_parser = commands.add_parser("up", help="run the stack until Ctrl-C")
     up_parser.add_argument(
         "--run-dir",

@@ -132,7 +132,7 @@ class Stack:
         """Make the tenant and its keys, which are shown once: a later stack in the same folder finds them in a file."""
         kept = stackfile.kept_api_keys(self.folder)
         if kept is None:
-            await self._app("tenant", "create", "--id", TENANT, "--name", "Demo")
+            await self._app("tenant", "create", TENANT, "--name", "Demo")
             printed = await asyncio.gather(
                 *(
                     self._app("api-key", "create", "--tenant", TENANT, "--scopes", scopes, "--json")
