@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,24 @@ from devstack.qr import qr_lines
 from devstack.stack import Stack
 from devstack.stored import mean_seconds, metrics_addresses, read_metrics, stored_sessions
 
-_ALICE: Mapping[str, object] = {"first_name": "Alice", "username": "alice"}
-_BOB: Mapping[str, object] = {
-    "first_name": "Bob",
-    "username": "bob",
-    "password": "correct horse battery staple",
-    "hint": "the comic",
-}
+
+@dataclass(frozen=True)
+class _Person:
+    """Somebody with a phone. ``types`` is what they type when they are asked for their 2FA password."""
+
+    account: Mapping[str, object]
+    types: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.account["first_name"])
+
+
+_ALICE = _Person({"first_name": "Alice", "username": "alice"})
+_BOB = _Person(
+    {"first_name": "Bob", "username": "bob", "password": "correct horse battery staple", "hint": "the comic"},
+    types=("correct horse", "correct horse battery staple"),
+)
 _STYLES = {"authorized": "bold green", "expired": "red", "failed": "red", "cancelled": "red"}
 _NUMBERS = (
     ("logins started", "telethon_auth_qr_start_total"),
@@ -80,9 +92,9 @@ def _show(description: Mapping[str, Any], terminal: Terminal) -> None:
     api = Api(description["web"], api_key=description["api_key"])
     sandbox = description["sandbox"]
     _heading(terminal, "Alice scans a QR code")
-    _log_in(api, Phone.of_new_account(sandbox, _ALICE), _ALICE, terminal=terminal)
-    _heading(terminal, "Bob scans one, and has a 2FA password")
-    _log_in(api, Phone.of_new_account(sandbox, _BOB), _BOB, terminal=terminal)
+    _log_in(api, _ALICE, sandbox=sandbox, terminal=terminal)
+    _heading(terminal, "Bob scans one, and mistypes his 2FA password first")
+    _log_in(api, _BOB, sandbox=sandbox, terminal=terminal)
     _heading(terminal, "What was stored")
     _show_sessions(description["database_url"], terminal)
     _heading(terminal, "What was measured")
@@ -91,17 +103,18 @@ def _show(description: Mapping[str, Any], terminal: Terminal) -> None:
     _show_next(terminal)
 
 
-def _log_in(api: Api, phone: Phone, person: Mapping[str, object], *, terminal: Terminal) -> None:
+def _log_in(api: Api, person: _Person, *, sandbox: str, terminal: Terminal) -> None:
     """Start a login, let the person's phone scan its code, and show each state as it comes."""
-    name = person["first_name"]
+    phone = Phone.of_new_account(sandbox, person.account)
+    passwords = iter(person.types)
     began = time.monotonic()
 
     def say(*parts: str | tuple[str, str]) -> None:
         terminal.line((f"{time.monotonic() - began:7.2f} s  ", "dim"), *parts)
 
-    login = api.start_login(metadata={"who": str(name)})
+    login = api.start_login(metadata={"who": person.name})
     say(("POST /v1/logins", "bold"), f" → {login['id']}")
-    say("its page, with a secret after the #: ", (login["page_url"].partition("#")[0], "cyan"))
+    say("its page: ", (login["page_url"].partition("#")[0], "cyan"))
     scanned = False
     for state in api.follow(login["id"]):
         say((state["status"], _STYLES.get(state["status"], "cyan")), _remark(state))
@@ -109,12 +122,12 @@ def _log_in(api: Api, phone: Phone, person: Mapping[str, object], *, terminal: T
             _draw(state["qr"]["url"], terminal)
             phone.scan(state["qr"]["url"])
             scanned = True
-            say(f"{name}'s phone has scanned it")
+            say(f"{person.name}'s phone has scanned it")
         elif state["status"] == "password_required":
-            api.send_password(login["id"], str(person["password"]))
-            say(("POST /v1/logins/…/password", "bold"), f" by {name}")
+            say(("POST /v1/logins/…/password", "bold"), f" by {person.name}")
+            api.send_password(login["id"], next(passwords))
     if state["status"] != "authorized":
-        raise CallFailed(f"{name}'s login ended {state['status']} ({state['reason']})")
+        raise CallFailed(f"{person.name}'s login ended {state['status']} ({state['reason']})")
 
 
 def _remark(state: Mapping[str, Any]) -> str:
@@ -164,7 +177,7 @@ def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
 
 def _show_next(terminal: Terminal) -> None:
     for command, purpose in (
-        ("make up", "this stack until Ctrl-C: API docs at /docs, Flower, metrics, the sandbox's phone"),
+        ("make up", "this stack until Ctrl-C: API docs, Flower, metrics, the sandbox's phone"),
         ("make test", "the whole test suite, on the same real parts"),
         ("README.md", "how it works, every setting, how it runs in production"),
     ):
