@@ -6,7 +6,6 @@ Alice scans a QR code; Bob also has a 2FA password. It talks to the stack as an 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -20,8 +19,8 @@ from devstack.client import Api, CallFailed, Phone
 from devstack.configuration import neutral_environment
 from devstack.console import Terminal
 from devstack.errors import SetupError
+from devstack.folder import remove_folder
 from devstack.interrupts import cancel_on_signal
-from devstack.postgres import remove_postgres
 from devstack.qr import qr_lines
 from devstack.stack import Stack
 from devstack.stored import mean_seconds, metrics_addresses, read_metrics, stored_sessions
@@ -77,12 +76,13 @@ async def demo(terminal: Terminal) -> int:
             finally:
                 await stack.__aexit__(None, None, None)
         except asyncio.CancelledError:
-            remove_postgres(folder)
+            remove_folder(folder)
             terminal.line("ended")
             return 130
         except (SetupError, CallFailed, requests.RequestException) as error:
-            raise SetupError(f"{error}. Logs: {_keep_logs(folder)}") from error
-    remove_postgres(folder)
+            logs = _keep_only_logs(folder)
+            raise SetupError(str(error) if str(logs) in str(error) else f"{error} (logs: {logs})") from error
+    remove_folder(folder)
     terminal.line()
     terminal.line((f"Everything ended, in {time.monotonic() - began:.0f} s.", "bold green"))
     return 0
@@ -193,9 +193,7 @@ def _beginning(sealed: bytes) -> str:
     return f"{sealed[:20].decode()}… {len(sealed)} bytes"
 
 
-def _keep_logs(folder: Path) -> Path:
-    """Remove everything of a stack but its logs."""
-    kept = Path(tempfile.mkdtemp(prefix="latchkey-logs-"))
-    shutil.copytree(folder / "logs", kept, dirs_exist_ok=True)
-    remove_postgres(folder)
-    return kept
+def _keep_only_logs(folder: Path) -> Path:
+    """Remove everything of a stack but its logs, and return where they are."""
+    remove_folder(folder, keep="logs")
+    return folder / "logs"

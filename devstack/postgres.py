@@ -133,11 +133,10 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
 
 
 def remove_postgres(folder: Path) -> None:
-    """Remove a server that was made in ``folder``, wherever its data is."""
+    """Remove a server's data that could not live in its folder; what is in the folder goes with the folder."""
     pointer = folder / "postgres.home"
     if pointer.exists():
         shutil.rmtree(pointer.read_text(), ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _account() -> Account | None:
