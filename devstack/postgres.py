@@ -133,10 +133,11 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
 
 
 def remove_postgres(folder: Path) -> None:
-    """Remove a server's data that could not live in its folder; what is in the folder goes with the folder."""
+    """Remove the data of a server that was made in ``folder``, wherever it is."""
     pointer = folder / "postgres.home"
-    if pointer.exists():
-        shutil.rmtree(pointer.read_text(), ignore_errors=True)
+    home = Path(pointer.read_text()) if pointer.exists() else folder / "postgres"
+    shutil.rmtree(home, ignore_errors=True)
+    pointer.unlink(missing_ok=True)
 
 
 def _account() -> Account | None:

@@ -147,8 +147,8 @@ def test_second_stack_beside_it_can_use_its_telegram(stack: RunningStack, tmp_pa
 def test_next_stack_in_a_folder_takes_up_what_the_last_one_left(tmp_path: Path) -> None:
     """Data, keys and passwords survive Ctrl-C: the same API key works on the same database."""
     keys = []
-    for _ in range(2):
-        with running_stack(tmp_path, without=_SMALL) as running:
+    for keep in (True, False):
+        with running_stack(tmp_path, without=_SMALL, keep=keep) as running:
             description = running.description
             headers = {"Authorization": f"Bearer {description['api_key']}"}
             answer = requests.get(f"{description['web']}/v1/sessions", headers=headers, timeout=10)
