@@ -158,13 +158,20 @@ def _home(folder: Path, account: Account | None) -> Path:
     if pointer.exists() and Path(pointer.read_text()).is_dir():
         return Path(pointer.read_text())
     if not reachable(folder, account):
-        home = Path(tempfile.mkdtemp(prefix="latchkey-postgres-"))
+        home = Path(tempfile.mkdtemp(prefix="latchkey-postgres-", dir=_reachable_temporary_folder(account)))
         pointer.write_text(str(home))
     home.mkdir(exist_ok=True)
     if account:
         os.chown(home, account.uid, account.gid)
     home.chmod(0o700)
     return home
+
+
+def _reachable_temporary_folder(account: Account | None) -> Path:
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108  # mkdtemp makes it ours
+        if folder.is_dir() and reachable(folder, account):
+            return folder
+    raise SetupError("PostgreSQL's account 'nobody' can reach no temporary folder: set TMPDIR to one that it can.")
 
 
 def reachable(path: Path, account: Account | None) -> bool:

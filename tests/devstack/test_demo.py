@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from devstack.configuration import neutral_environment
 from devstack.roles import ROOT
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """An empty temporary folder that PostgreSQL's account can reach, as the system's own is."""
+    with tempfile.TemporaryDirectory(prefix="latchkey-demo-test-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
 
 
 def _demo(temporary: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,9 +35,9 @@ def _demo(temporary: Path, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_demo_logs_two_people_in_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_logs_two_people_in_and_leaves_nothing(temporary: Path) -> None:
     """It shows both logins through to what was stored, exits 0, and leaves no process and no file."""
-    done = _demo(tmp_path)
+    done = _demo(temporary)
     assert done.returncode == 0, done.stdout + done.stderr
     order = ["waiting_for_scan", "authorized", "password_required", "5 attempts left", "4 attempts left", "authorized"]
     rest = done.stdout
@@ -35,13 +46,13 @@ def test_demo_logs_two_people_in_and_leaves_nothing(tmp_path: Path) -> None:
         rest = rest.partition(text)[2]
     assert "gAAAA" in rest
     assert "█" in done.stdout
-    assert not list(tmp_path.iterdir())
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
+    assert not list(temporary.iterdir())
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(temporary) in " ".join(p.info["cmdline"] or ())]
 
 
-def test_demo_writes_plain_lines_where_there_is_no_terminal(tmp_path: Path) -> None:
+def test_demo_writes_plain_lines_where_there_is_no_terminal(temporary: Path) -> None:
     """Into a pipe, and without Unicode, it writes lines of at most 80 columns and no escape sequences."""
-    done = _demo(tmp_path, PYTHONIOENCODING="ascii", NO_COLOR="1")
+    done = _demo(temporary, PYTHONIOENCODING="ascii", NO_COLOR="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.isascii()
     assert "\x1b" not in done.stdout
