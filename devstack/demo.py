@@ -115,7 +115,7 @@ def _log_in(api: Api, person: _Person, *, sandbox: str, terminal: Terminal) -> N
     login = api.start_login(metadata={"who": person.name})
     say(("POST /v1/logins", "bold"), f" → {login['id']}")
     say("its page: ", (login["page_url"].partition("#")[0], "cyan"))
-    scanned = False
+    scanned, attempts_seen = False, 0
     for state in api.follow(login["id"]):
         say((state["status"], _STYLES.get(state["status"], "cyan")), _remark(state))
         if state["status"] == "waiting_for_scan" and state["qr"] and not scanned:
@@ -123,7 +123,8 @@ def _log_in(api: Api, person: _Person, *, sandbox: str, terminal: Terminal) -> N
             phone.scan(state["qr"]["url"])
             scanned = True
             say(f"{person.name}'s phone has scanned it")
-        elif state["status"] == "password_required":
+        elif state["password"] and state["password"]["attempts_left"] != attempts_seen:
+            attempts_seen = state["password"]["attempts_left"]
             say(("POST /v1/logins/…/password", "bold"), f" by {person.name}")
             api.send_password(login["id"], next(passwords))
     if state["status"] != "authorized":
@@ -136,7 +137,7 @@ def _remark(state: Mapping[str, Any]) -> str:
     if state["status"] == "password_required" and state["password"]:
         return f"  hint: {state['password']['hint']}; {state['password']['attempts_left']} attempts left"
     if state["status"] == "authorized":
-        return f"  Telegram user {state['telegram_user_id']}, session {state['session_id']}"
+        return f"  user {state['telegram_user_id']}, session {state['session_id']}"
     return f"  {state['reason']}" if state["reason"] else ""
 
 
@@ -159,10 +160,8 @@ def _show_sessions(database_url: str, terminal: Terminal) -> None:
         terminal.line(f"  {session.first_name:<7}", (session.id, "cyan"), f"  Telegram user {session.telegram_user_id}")
         terminal.line(f"  {'':<7}data centre {session.dc_id}, in PostgreSQL: ", (_beginning(session.sealed), "magenta"))
         terminal.line(f"  {'':<7}sealed with {session.key_id}")
-    terminal.line(
-        "  Each is a Fernet token under a key that is derived for its row alone: the session\n"
-        "  string stands nowhere in the open, and no ciphertext opens in another row."
-    )
+    terminal.line("  Each is a Fernet token under a key that is derived for its row alone: the")
+    terminal.line("  session string stands nowhere in the open, and no token opens in another row.")
 
 
 def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
@@ -177,7 +176,7 @@ def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
 
 def _show_next(terminal: Terminal) -> None:
     for command, purpose in (
-        ("make up", "this stack until Ctrl-C: API docs, Flower, metrics, the sandbox's phone"),
+        ("make up", "this stack until Ctrl-C: API docs, Flower, the sandbox's phone"),
         ("make test", "the whole test suite, on the same real parts"),
         ("README.md", "how it works, every setting, how it runs in production"),
     ):
