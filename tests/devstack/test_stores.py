@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from devstack.errors import SetupError
+from devstack.folder import remove_folder
 from devstack.ports import free_port, port_for
-from devstack.postgres import prepare_postgres, remove_postgres
+from devstack.postgres import prepare_postgres
 from devstack.programs import running
 from devstack.redis import redis_program, redis_url
 
@@ -32,7 +33,7 @@ def test_postgres_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
                 row = cursor.fetchone()
             connection.close()
     assert row == ([1, 2],)
-    remove_postgres(tmp_path)
+    remove_folder(tmp_path)
 
 
 def test_postgres_wants_its_password(postgres_url: str) -> None:
