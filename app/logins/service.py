@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from redis.exceptions import RedisError
+from sqlalchemy import select
 
 from app.clock import utc_now
 from app.core import Core
@@ -38,6 +39,16 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     with core.transaction() as db:
         login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
     return _view(core, login)
+
+
+def read_locale(core: Core, *, login_id: str) -> str | None:
+    """The language that the caller asked the hosted page to speak; anybody may know it. None: not said, or no login.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with core.transaction() as db:
+        return db.scalar(select(Login.locale).where(Login.id == login_id))
 
 
 def submit_password(core: Core, *, login_id: str, reader: Reader, password: str) -> LoginView:
