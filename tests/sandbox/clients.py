@@ -76,6 +76,13 @@ async def export(client: Any, except_ids: list[int] | None = None) -> Any:
     return await client(auth.ExportLoginTokenRequest(API_ID, API_HASH, except_ids or []))
 
 
+async def renewed(client: Any, former: Any) -> Any:
+    """Export until the answer has another token than the former one."""
+    while (exported := await export(client)).token == former.token:  # noqa: ASYNC110 - only asking tells
+        await asyncio.sleep(0.02)
+    return exported
+
+
 async def own_id(client: Any) -> int:
     """Ask who is logged in, with the raw request."""
     answer = await client(users.GetUsersRequest([types.InputUserSelf()]))

@@ -72,6 +72,30 @@ def clients(sandbox: RunningSandbox) -> TelethonClients:
     return TelethonClients(sandbox)
 
 
+class OwnClients:
+    """Makes Telethon clients on sandboxes of the test's own."""
+
+    def __init__(self, make_sandbox: SandboxMaker) -> None:
+        self._make_sandbox = make_sandbox
+        self._made: list[TelethonClients] = []
+
+    def __call__(self, **options: Any) -> TelethonClients:
+        """Start a sandbox with these options and return a maker of clients on it."""
+        self._made.append(TelethonClients(self._make_sandbox(**options)))
+        return self._made[-1]
+
+    async def close_all(self) -> None:
+        """Disconnect every client."""
+        for clients in self._made:
+            await clients.close_all()
+
+
+@pytest.fixture
+def own_clients(make_sandbox: SandboxMaker) -> OwnClients:
+    """Makes sandboxes with options, and Telethon clients on them."""
+    return OwnClients(make_sandbox)
+
+
 @pytest.fixture
 def wires(sandbox: RunningSandbox) -> Wires:
     """Makes connections on which every byte is the test's own, on the shared sandbox."""
