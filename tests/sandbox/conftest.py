@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -72,16 +72,20 @@ def clients(sandbox: RunningSandbox) -> TelethonClients:
     return TelethonClients(sandbox)
 
 
-class OwnClients:
-    """Makes Telethon clients on sandboxes of the test's own."""
+Kind = TypeVar("Kind", TelethonClients, Wires)
 
-    def __init__(self, make_sandbox: SandboxMaker) -> None:
+
+class Own(Generic[Kind]):
+    """Starts sandboxes with options, and hands out makers of clients on them."""
+
+    def __init__(self, make_sandbox: SandboxMaker, kind: Callable[[RunningSandbox], Kind]) -> None:
         self._make_sandbox = make_sandbox
-        self._made: list[TelethonClients] = []
+        self._kind = kind
+        self._made: list[Kind] = []
 
-    def __call__(self, **options: Any) -> TelethonClients:
+    def __call__(self, **options: Any) -> Kind:
         """Start a sandbox with these options and return a maker of clients on it."""
-        self._made.append(TelethonClients(self._make_sandbox(**options)))
+        self._made.append(self._kind(self._make_sandbox(**options)))
         return self._made[-1]
 
     async def close_all(self) -> None:
@@ -90,10 +94,20 @@ class OwnClients:
             await clients.close_all()
 
 
+OwnClients = Own[TelethonClients]
+OwnWires = Own[Wires]
+
+
 @pytest.fixture
 def own_clients(make_sandbox: SandboxMaker) -> OwnClients:
     """Makes sandboxes with options, and Telethon clients on them."""
-    return OwnClients(make_sandbox)
+    return Own(make_sandbox, TelethonClients)
+
+
+@pytest.fixture
+def own_wires(make_sandbox: SandboxMaker) -> OwnWires:
+    """Makes sandboxes with options, and raw connections to them."""
+    return Own(make_sandbox, Wires)
 
 
 @pytest.fixture
