@@ -99,7 +99,7 @@ class _Driving(click.Command):
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value not in (None, False)}
+    return {name: value for name, value in arguments.items() if value is not None and value is not False}
 
 
 @main.command(cls=_Driving)
@@ -176,7 +176,7 @@ def faults(driver: SandboxDriver, add: str | None, clear: bool, **effects: Any) 
 @click.option("--cut-all", is_flag=True, help="Reset all open connections.")
 def network(driver: SandboxDriver, **weather: Any) -> Any:
     """Change the network between clients and servers."""
-    return driver.network(**{name: value for name, value in weather.items() if value not in (None, False)})
+    return driver.network(**_given(weather))
 
 
 @main.command(cls=_Driving)

@@ -80,7 +80,7 @@ class Own(Generic[Kind]):
 
     def __init__(self, make_sandbox: SandboxMaker, kind: Callable[[RunningSandbox], Kind]) -> None:
         self._make_sandbox = make_sandbox
-        self._kind = kind
+        self._kind: Callable[[RunningSandbox], Kind] = kind
         self._made: list[Kind] = []
 
     def __call__(self, **options: Any) -> Kind:
