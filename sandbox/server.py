@@ -65,7 +65,7 @@ class Sandbox:
         self.keys = KeyRing(salt_seconds=options.salt_seconds)
         self.network = Network()
         self.faults = Faults()
-        self.violations = Violations()
+        self.violations = Violations(takeover_seconds=options.rules.takeover_seconds)
         self.handshakes = 0
         self.cloud = Cloud(
             keys=self.keys,
