@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app import migrations
 from app.cli.parts import open_engine
@@ -134,12 +135,12 @@ def _keys(settings: Settings, engine: Engine) -> Finding:
 
 
 def _unwrap_stored_keys(engine: Engine, unwrap: Callable[[WrappedKey], bytes]) -> int:
-    with engine.connect() as connection:
-        columns = (EncryptionKey.id, EncryptionKey.provider, EncryptionKey.wrapping_key_id, EncryptionKey.wrapped_key)
-        rows = connection.execute(select(*columns).where(EncryptionKey.wrapped_key.is_not(None))).all()
-    for row in rows:
-        unwrap(WrappedKey(*row))
-    return len(rows)
+    with DatabaseSession(engine) as db:
+        keys = db.scalars(select(EncryptionKey).where(EncryptionKey.wrapped_key.is_not(None))).all()
+    for key in keys:
+        assert key.wrapped_key is not None
+        unwrap(WrappedKey(key.id, key.provider, key.wrapping_key_id, key.wrapped_key))
+    return len(keys)
 
 
 def _bucket(settings: Settings) -> Finding:
