@@ -177,10 +177,10 @@ def test_each_provider_unwraps_what_it_wrapped(tmp_path: Path, aws_url: str, kms
     """While keys move from one provider to the other, both serve."""
     local, kms = make_local_provider(tmp_path), KmsKeyProvider(kms_key_id=kms_key, endpoint_url=aws_url)
     wrapped = local.wrap(key_id="key_1", data_key=DATA_KEY)
-    both = KeyProviders({"local": local, "aws-kms": kms}, wraps_with="aws-kms")
+    both = KeyProviders(kms, {"local": lambda: local})
     assert both.unwrap(wrapped) == both.unwrap(both.wrap(key_id="key_1", data_key=DATA_KEY)) == DATA_KEY
     with pytest.raises(KeyUnavailable, match="local"):
-        KeyProviders({"aws-kms": kms}, wraps_with="aws-kms").unwrap(wrapped)
+        KeyProviders(kms, {}).unwrap(wrapped)
 
 
 def test_settings_choose_the_provider(tmp_path: Path, aws_url: str, kms_key: str) -> None:

@@ -24,9 +24,7 @@ def test_keys_move_from_a_file_to_kms(vault: Vault, aws_url: str) -> None:
     before = _ciphertexts(vault)
     kms_key = boto3.client("kms", endpoint_url=aws_url, region_name="us-east-1").create_key()["KeyMetadata"]["Arn"]
     kms = KmsKeyProvider(kms_key_id=kms_key, endpoint_url=aws_url)
-    moving = make_ring(
-        vault.database_url, KeyProviders({"local": vault.provider, "aws-kms": kms}, wraps_with="aws-kms")
-    )
+    moving = make_ring(vault.database_url, KeyProviders(kms, {"local": lambda: vault.provider}))
     rewrapped = rewrap_keys(transaction=vault.transaction, keyring=moving, actor="test")
     assert len(rewrapped) == 2
     assert rewrap_keys(transaction=vault.transaction, keyring=moving, actor="test") == []
