@@ -14,7 +14,7 @@ import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from app.database import Transaction, make_engine, make_transaction
+from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
 from app.dispatch import Dispatch
 from app.metrics import Metrics, make_metrics
 from app.redis_state import make_redis
@@ -52,7 +52,12 @@ def build_core(settings: Settings, *, role: str, dispatch: Dispatch, pool_size: 
     engine = make_engine(settings.database_url, pool_size=pool_size)
     transaction = make_transaction(engine)
     actor = f"{role}@{socket.gethostname()}:{os.getpid()}"
-    keyring = KeyRing(transaction=transaction, provider=make_key_provider(settings), metrics=metrics, actor=actor)
+    keyring = KeyRing(
+        transaction=make_transaction(make_unpooled_engine(settings.database_url)),
+        provider=make_key_provider(settings),
+        metrics=metrics,
+        actor=actor,
+    )
     return Core(
         settings=settings,
         actor=actor,

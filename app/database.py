@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DatabaseSession
@@ -14,6 +14,14 @@ from app.errors import Unavailable
 
 Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
+
+
+_CONNECT_ARGS = {
+    "connect_timeout": 5,
+    "application_name": "latchkey",
+    "keepalives_idle": 30,
+    "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000",
+}
 
 
 def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
@@ -29,13 +37,17 @@ def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=1800,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": "latchkey",
-            "keepalives_idle": 30,
-            "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000",
-        },
+        connect_args=_CONNECT_ARGS,
     )
+
+
+def make_unpooled_engine(database_url: str) -> Engine:
+    """Make an engine with the same bounds that opens a connection for each use and never waits for one.
+
+    For rare, short transactions inside somebody else's: from the same pool they could wait for connections whose holders
+    wait for them.
+    """
+    return create_engine(database_url, poolclass=NullPool, connect_args=_CONNECT_ARGS)
 
 
 def make_transaction(engine: Engine) -> Transaction:

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -86,11 +87,19 @@ class ApiKey(Base):
 
 
 class EncryptionKey(Base):
-    """A data encryption key, wrapped. ``wrapping_key_id`` names the key encryption key at the provider."""
+    """A data encryption key, wrapped. ``wrapping_key_id`` names the key encryption key at the provider.
+
+    What is sealed under a key refers to its ``openable_id``, which is the id until the key is destroyed. So PostgreSQL itself
+    refuses to destroy a key that something needs, and to store anything under a key that is gone.
+    """
 
     __tablename__ = "encryption_keys"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    # Written as PostgreSQL prints it back, which is what the drift check compares.
+    openable_id: Mapped[str | None] = mapped_column(
+        Computed("CASE WHEN (state <> 'destroyed'::text) THEN id ELSE NULL::text END", persisted=True), unique=True
+    )
     state: Mapped[str]
     provider: Mapped[str]
     wrapping_key_id: Mapped[str]
@@ -130,7 +139,7 @@ class Login(Base):
     next_dispatch_at: Mapped[datetime | None]
     retry_after_at: Mapped[datetime | None]
 
-    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.id"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
     client_secret_sealed: Mapped[bytes | None]
     auth_key_sealed: Mapped[bytes | None]
     phone_sealed: Mapped[bytes | None]
@@ -168,7 +177,7 @@ class Login(Base):
             "next_dispatch_at",
             postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES) + " OR logout_pending"),
         ),
-        Index("ix_logins_key_id", "key_id", postgresql_where=text("key_id IS NOT NULL")),
+        Index("ix_logins_key_id_id", "key_id", "id", postgresql_where=text("key_id IS NOT NULL")),
     )
 
 
@@ -188,7 +197,7 @@ class TelegramSession(Base):
     reason: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
 
-    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.id"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
     session_sealed: Mapped[bytes | None]
     device: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
@@ -225,8 +234,41 @@ class TelegramSession(Base):
         ),
         Index("ix_sessions_next_logout_at", "next_logout_at", postgresql_where=text("logout_pending")),
         Index("ix_sessions_next_validation_at", "next_validation_at", postgresql_where=text("status = 'active'")),
-        Index("ix_sessions_key_id", "key_id"),
+        Index("ix_sessions_key_id_id", "key_id", "id"),
+        Index("ix_sessions_backup_due", "id", postgresql_where=text("backed_up_version IS DISTINCT FROM version")),
     )
+
+
+class BackupObject(Base):
+    """An object in the bucket that has not expired. It holds its key back; the session it is of may be gone."""
+
+    __tablename__ = "backup_objects"
+
+    object_key: Mapped[str] = mapped_column(primary_key=True)
+    session_id: Mapped[str]
+    tenant_id: Mapped[str]
+    version: Mapped[int]
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    backed_up_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_backup_objects_session_id_backed_up_at", "session_id", "backed_up_at"),
+        Index("ix_backup_objects_key_id", "key_id"),
+    )
+
+
+class BackupRun(Base):
+    """A run of the backup that came to its end; the bucket holds its manifest. ``failed`` counts objects, to be tried again."""
+
+    __tablename__ = "backup_runs"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime] = mapped_column(index=True)
+    backed_up: Mapped[int]
+    erased: Mapped[int]
+    failed: Mapped[int]
+    complete: Mapped[bool]
 
 
 class AuditEvent(Base):
@@ -267,9 +309,11 @@ class WebhookEndpoint(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
     url: Mapped[str]
-    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.id"))
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
     secret_sealed: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("ix_webhook_endpoints_key_id_id", "key_id", "id"),)
 
 
 class WebhookMessage(Base):

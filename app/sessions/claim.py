@@ -13,7 +13,7 @@ from app.clock import utc_now
 from app.ids import new_id
 from app.models import TelegramSession
 from app.vault.keyring import KeyRing
-from app.vault.sealing import Place
+from app.vault.places import session_place
 from app.webhooks.outbox import queue_event
 
 
@@ -31,11 +31,6 @@ class Claimed(NamedTuple):
 
     session_id: str
     replaced_id: str | None
-
-
-def session_place(tenant_id: str, session_id: str) -> Place:
-    """Where a session's Telethon string session is sealed."""
-    return Place("session", tenant_id, session_id)
 
 
 def account_of(user: Any) -> Account:

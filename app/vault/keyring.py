@@ -1,6 +1,8 @@
 """The key ring: which data encryption key seals now, and every key that still opens.
 
-Unwrapped keys live in this process's memory for minutes and nowhere else.
+Unwrapped keys live in this process's memory for minutes and nowhere else. Every key that is not destroyed opens, whatever
+its state: a process that has not heard of a rotation yet seals under the old key for up to ``ACTIVE_SECONDS``, and what it
+sealed must open.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -21,15 +24,21 @@ from app.ids import new_id
 from app.metrics import Metrics
 from app.models import EncryptionKey
 from app.vault.audit import record_event
-from app.vault.providers import KeyProvider
+from app.vault.providers import KeyProvider, WrappedKey
 from app.vault.sealing import DATA_KEY_BYTES, Place, Sealed, open_under, seal_under
 
-_ADVISORY_LOCK = 7_462_011_904  # any fixed number: only the making of an active key takes it
 CACHE_SECONDS = 300.0
+ACTIVE_SECONDS = 60.0
+_ADVISORY_LOCK = 7_462_011_904  # any fixed number: only the making of an active key takes it
 
 
-class _Cached(NamedTuple):
+class _DataKey(NamedTuple):
     data_key: bytes
+    until: float
+
+
+class _ActiveKey(NamedTuple):
+    key_id: str
     until: float
 
 
@@ -37,9 +46,13 @@ class KeyRing:
     """Seals and opens values. Safe for threads.
 
     Args:
+        transaction: from a pool that no caller of this ring holds a connection of: a ring that waited for the connections
+            of threads that wait for the ring would wait for ever.
+        provider: wraps and unwraps; stays reachable as ``provider``.
         actor: this process, as the audit names it.
         cache_seconds: how long an unwrapped key is kept; each unwrap after that is audited anew.
-        monotonic: the clock that the cache goes by.
+        active_seconds: for how long this process may not notice that another key is active.
+        monotonic: the clock that both go by.
     """
 
     def __init__(
@@ -50,29 +63,32 @@ class KeyRing:
         metrics: Metrics,
         actor: str,
         cache_seconds: float = CACHE_SECONDS,
+        active_seconds: float = ACTIVE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transaction = transaction
-        self._provider = provider
+        self.provider = provider
         self._metrics = metrics
         self._actor = actor
         self._cache_seconds = cache_seconds
+        self._active_seconds = active_seconds
         self._monotonic = monotonic
-        self._lock = threading.Lock()
-        self._data_keys: dict[str, _Cached] = {}
-        self._active: tuple[str, float] | None = None
+        # One thread fetches, the others wait for it: a thousand logins whose key ran out are one unwrap, not a thousand.
+        self._fetching = threading.Lock()
+        self._data_keys: dict[str, _DataKey] = {}
+        self._active: _ActiveKey | None = None
 
     def seal(self, place: Place, plaintext: bytes) -> Sealed:
         """Seal a value under the active key, which is made if there is none yet.
 
-        Reads the database when the cache has run out. Source of the construction: ``app.vault.sealing``.
+        Reads the database when the cache has run out. The construction is in ``app.vault.sealing``.
         """
-        key_id = self._active_key_id()
-        return Sealed(key_id=key_id, ciphertext=seal_under(self._data_key(key_id), place, plaintext))
+        key_id = self.active_key_id()
+        return Sealed(key_id=key_id, ciphertext=self.seal_under_key(key_id, place, plaintext))
 
     def seal_under_key(self, key_id: str, place: Place, plaintext: bytes) -> bytes:
         """Seal a value under the key that the rest of its row is sealed under, so that one ``key_id`` serves the row."""
-        return seal_under(self._data_key(key_id), place, plaintext)
+        return seal_under(self._data_key(key_id, f"to seal a {place.purpose}"), place, plaintext)
 
     def open(self, place: Place, sealed: Sealed) -> bytes:
         """Open a sealed value.
@@ -80,70 +96,122 @@ class KeyRing:
         Raises:
             SealBroken: its key is unknown or destroyed, or it does not belong in this place.
         """
-        return open_under(self._data_key(sealed.key_id), place, sealed.ciphertext)
+        data_key = self._data_key(sealed.key_id, f"to open the {place.purpose} of {place.record_id}")
+        return open_under(data_key, place, sealed.ciphertext)
+
+    def active_key_id(self) -> str:
+        """The key that seals now, as far as this process knows; made if there is none."""
+        active = self._active
+        if active is not None and active.until > self._monotonic():
+            return active.key_id
+        with self._fetching:
+            if self._active is None or self._active.until <= self._monotonic():
+                until = (
+                    self._monotonic() + self._active_seconds
+                )  # from before the reading: what is read only gets older
+                self._active = _ActiveKey(self._find_active() or self.replace_active(None), until)
+            return self._active.key_id
+
+    def replace_active(self, expected: str | None) -> str:
+        """Make a new active key in place of ``expected`` (None: of none), which opens on and seals no more.
+
+        Returns:
+            The active key's id: the new one, or one that somebody else has put there meanwhile.
+        """
+        key_id = new_id("key")
+        wrapped = self.provider.wrap(key_id=key_id, data_key=os.urandom(DATA_KEY_BYTES))
+        with self._transaction() as db:
+            # Two processes that start on an empty database, or rotate at once, must agree on one key.
+            db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            active = db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
+            if active is not None and active != expected:
+                return active
+            now = utc_now()
+            if active is not None:
+                self._retire(db, active, now)
+            self._add(db, wrapped, now)
+        return key_id
 
     def forget(self) -> None:
-        """Drop every unwrapped key; the next use unwraps again."""
-        with self._lock:
-            self._data_keys.clear()
+        """Drop every unwrapped key, and which one is active; the next use reads again."""
+        with self._fetching:
+            self._data_keys = {}
             self._active = None
 
-    def _active_key_id(self) -> str:
-        with self._lock:
-            if self._active is not None and self._active[1] > self._monotonic():
-                return self._active[0]
+    def _find_active(self) -> str | None:
         with self._transaction() as db:
-            key_id = db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
-            if key_id is None:
-                key_id = self._ensure_active(db)
-        with self._lock:
-            self._active = (key_id, self._monotonic() + self._cache_seconds)
-        return key_id
+            return db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
 
-    def _ensure_active(self, db: DatabaseSession) -> str:
-        # Two processes that start on an empty database must agree on one first key.
-        db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        key_id = db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
-        return key_id if key_id is not None else self.add_active_key(db)
+    def _retire(self, db: DatabaseSession, key_id: str, now: datetime) -> None:
+        db.execute(
+            update(EncryptionKey).where(EncryptionKey.id == key_id).values(state="retiring", state_changed_at=now)
+        )
+        record_event(db, tenant_id=None, actor=self._actor, action="key.retiring", subject=key_id)
+        db.flush()
 
-    def add_active_key(self, db: DatabaseSession) -> str:
-        """Make a data encryption key and add it as the active one; the caller has retired the one before."""
-        key_id, data_key = new_id("key"), os.urandom(DATA_KEY_BYTES)
+    def _add(self, db: DatabaseSession, wrapped: WrappedKey, now: datetime) -> None:
         db.add(
             EncryptionKey(
-                id=key_id,
+                id=wrapped.key_id,
                 state="active",
-                provider=self._provider.name,
-                wrapping_key_id=self._provider.wrapping_key_id,
-                wrapped_key=self._provider.wrap(key_id=key_id, data_key=data_key),
-                created_at=utc_now(),
-                state_changed_at=utc_now(),
+                provider=wrapped.provider,
+                wrapping_key_id=wrapped.wrapping_key_id,
+                wrapped_key=wrapped.ciphertext,
+                created_at=now,
+                state_changed_at=now,
             )
         )
-        record_event(db, tenant_id=None, actor=self._actor, action="key.created", subject=key_id)
-        db.flush()
-        return key_id
+        record_event(db, tenant_id=None, actor=self._actor, action="key.created", subject=wrapped.key_id)
 
-    def _data_key(self, key_id: str) -> bytes:
-        with self._lock:
-            cached = self._data_keys.get(key_id)
-            if cached is not None and cached.until > self._monotonic():
-                return cached.data_key
-        data_key = self._unwrap(key_id)
-        with self._lock:
-            self._data_keys[key_id] = _Cached(data_key, self._monotonic() + self._cache_seconds)
+    def _data_key(self, key_id: str, why: str) -> bytes:
+        data_key = self._cached(key_id)
+        if data_key is not None:
+            return data_key
+        with self._fetching:
+            data_key = self._cached(key_id)
+            if data_key is None:
+                data_key = self._unwrap(key_id, why)
+                self._keep(key_id, data_key)
         return data_key
 
-    def _unwrap(self, key_id: str) -> bytes:
+    def _cached(self, key_id: str) -> bytes | None:
+        kept = self._data_keys.get(key_id)
+        return kept.data_key if kept is not None and kept.until > self._monotonic() else None
+
+    def _keep(self, key_id: str, data_key: bytes) -> None:
+        # A new dict each time, so that those who read without the lock never see one that changes; what ran out goes.
+        now = self._monotonic()
+        fresh = {id_: kept for id_, kept in self._data_keys.items() if kept.until > now}
+        self._data_keys = fresh | {key_id: _DataKey(data_key, now + self._cache_seconds)}
+
+    def _unwrap(self, key_id: str, why: str) -> bytes:
         with self._transaction() as db:
             row = db.get(EncryptionKey, key_id)
-            if row is None:
-                raise SealBroken(f"There is no key {key_id}; restore it from a backup.")
-            if row.wrapped_key is None:
-                raise SealBroken(f"Key {key_id} was destroyed; what it sealed is gone.")
-            data_key = self._provider.unwrap(
-                key_id=key_id, wrapped_key=row.wrapped_key, wrapping_key_id=row.wrapping_key_id
+        if row is None:
+            raise SealBroken(f"There is no key {key_id}; restore it from a backup.")
+        if row.wrapped_key is None:
+            raise SealBroken(f"Key {key_id} was destroyed; what it sealed is gone.")
+        return self.unwrap(WrappedKey(key_id, row.provider, row.wrapping_key_id, row.wrapped_key), why)
+
+    def unwrap(self, wrapped: WrappedKey, why: str) -> bytes:
+        """Unwrap a key that need not be in the database, past the cache; audited like every unwrap.
+
+        Args:
+            why: for the audit, as in ``to open the session of ses_…``.
+
+        Raises:
+            SealBroken, KeyUnavailable, Transient: see ``KeyProvider.unwrap``.
+        """
+        data_key = self.provider.unwrap(wrapped)  # outside a transaction: KMS may take its seconds
+        with self._transaction() as db:
+            record_event(
+                db,
+                tenant_id=None,
+                actor=self._actor,
+                action="key.unwrapped",
+                subject=wrapped.key_id,
+                reason=why,
+                details={"provider": wrapped.provider, "wrapping_key_id": wrapped.wrapping_key_id},
             )
-            record_event(db, tenant_id=None, actor=self._actor, action="key.unwrapped", subject=key_id)
         self._metrics.key_unwraps.inc()
         return data_key

@@ -1,4 +1,8 @@
-"""Key providers: who wraps and unwraps data encryption keys. Two real ones stand behind one port."""
+"""Key providers: who wraps and unwraps data encryption keys.
+
+Two real ones stand behind one port: ``local`` here, ``aws-kms`` in ``app.vault.kms``. New keys are wrapped by the one that the
+settings name; wrapped keys say who unwraps them, so that both serve while keys move from one to the other.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,62 @@ import base64
 import binascii
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.errors import SealBroken, SettingsError
+from app.errors import Permanent, SealBroken, SettingsError
 from app.settings import Settings
 
 _NONCE_BYTES = 12
+_KEY_BYTES = 32
+
+
+class KeyUnavailable(Permanent):
+    """Raised when a key encryption key is not to be had (not configured, disabled, denied): the operator mends that.
+
+    Says nothing about the wrapped key, which opens again once it is mended.
+    """
+
+    code = "key_unavailable"
+
+
+class WrappedKey(NamedTuple):
+    """A data encryption key, wrapped. Opens only for its ``key_id``, by that provider's key ``wrapping_key_id``."""
+
+    key_id: str
+    provider: str
+    wrapping_key_id: str
+    ciphertext: bytes
 
 
 class KeyProvider(Protocol):
     """Wraps data encryption keys under a key encryption key that it keeps to itself."""
 
-    name: str
-    wrapping_key_id: str
-
-    def wrap(self, *, key_id: str, data_key: bytes) -> bytes:
-        """Wrap a data encryption key; ``key_id`` is bound to it and needed to unwrap."""
+    @property
+    def name(self) -> str:
+        """What the settings call it."""
         ...
 
-    def unwrap(self, *, key_id: str, wrapped_key: bytes, wrapping_key_id: str) -> bytes:
+    def wrap(self, *, key_id: str, data_key: bytes) -> WrappedKey:
+        """Wrap a data encryption key (32 bytes); ``key_id`` is bound to it and needed to unwrap.
+
+        Raises:
+            KeyUnavailable: the key encryption key is not to be had.
+            Transient: the provider is away.
+        """
+        ...
+
+    def unwrap(self, wrapped: WrappedKey) -> bytes:
         """Unwrap a data encryption key.
 
         Raises:
             SealBroken: it was wrapped by another key, for another id, or changed.
+            KeyUnavailable: the key encryption key is not to be had.
+            Transient: the provider is away.
         """
         ...
 
@@ -40,40 +73,91 @@ class KeyProvider(Protocol):
 class LocalKeyProvider:
     """Wraps with AES-256-GCM under a key from a file: base64 of 32 random bytes.
 
-    For one machine, and for development. Who can read the file can open everything.
+    For one machine, and for development. Who can read the file can open everything. A file may hold several keys, one per
+    line: the first wraps, all unwrap, so that ``keys rewrap`` can move from the second to the first.
     """
 
     name = "local"
 
     def __init__(self, key_file: Path) -> None:
-        try:
-            key = base64.b64decode(key_file.read_bytes().strip(), validate=True)
-        except (OSError, binascii.Error) as exc:
-            raise SettingsError(f"LOCAL_KEY_FILE: {key_file} cannot be read as base64") from exc
-        if len(key) != 32:
-            raise SettingsError(f"LOCAL_KEY_FILE: {key_file} must hold base64 of 32 bytes; it holds {len(key)}")
-        self._aead = AESGCM(key)
-        self.wrapping_key_id = "local-" + hashlib.sha256(b"latchkey-key-id" + key).hexdigest()[:16]
+        keys = _read_keys(key_file)
+        self._aeads = {
+            "local-" + hashlib.sha256(b"latchkey-key-id" + key).hexdigest()[:16]: AESGCM(key) for key in keys
+        }
+        self._current = next(iter(self._aeads))
 
-    def wrap(self, *, key_id: str, data_key: bytes) -> bytes:
+    def wrap(self, *, key_id: str, data_key: bytes) -> WrappedKey:
         """See ``KeyProvider.wrap``."""
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, data_key, key_id.encode())
+        ciphertext = nonce + self._aeads[self._current].encrypt(nonce, data_key, key_id.encode())
+        return WrappedKey(key_id, self.name, self._current, ciphertext)
 
-    def unwrap(self, *, key_id: str, wrapped_key: bytes, wrapping_key_id: str) -> bytes:
+    def unwrap(self, wrapped: WrappedKey) -> bytes:
         """See ``KeyProvider.unwrap``."""
-        if wrapping_key_id != self.wrapping_key_id:
-            raise SealBroken(
-                f"Key {key_id} was wrapped by {wrapping_key_id}; LOCAL_KEY_FILE is {self.wrapping_key_id}."
+        aead = self._aeads.get(wrapped.wrapping_key_id)
+        if aead is None:
+            raise KeyUnavailable(
+                f"Key {wrapped.key_id} was wrapped by {wrapped.wrapping_key_id}, which LOCAL_KEY_FILE does not hold."
             )
-        nonce, ciphertext = wrapped_key[:_NONCE_BYTES], wrapped_key[_NONCE_BYTES:]
+        nonce, ciphertext = wrapped.ciphertext[:_NONCE_BYTES], wrapped.ciphertext[_NONCE_BYTES:]
         try:
-            return self._aead.decrypt(nonce, ciphertext, key_id.encode())
+            return aead.decrypt(nonce, ciphertext, wrapped.key_id.encode())
         except (InvalidTag, ValueError) as exc:
-            raise SealBroken(f"Key {key_id} does not unwrap.") from exc
+            raise SealBroken(f"Key {wrapped.key_id} does not unwrap.") from exc
 
 
-def make_key_provider(settings: Settings) -> KeyProvider:
-    """Build the provider that the settings name."""
-    assert settings.local_key_file is not None, "Settings checks this"
-    return LocalKeyProvider(settings.local_key_file)
+class KeyProviders:
+    """The configured providers: one wraps, each unwraps what it wrapped. Itself a ``KeyProvider``.
+
+    Args:
+        wraps_with: the name of the one that wraps.
+    """
+
+    def __init__(self, providers: Mapping[str, KeyProvider], *, wraps_with: str) -> None:
+        self._providers = providers
+        self._current = providers[wraps_with]
+
+    @property
+    def name(self) -> str:
+        """The one that wraps."""
+        return self._current.name
+
+    def wrap(self, *, key_id: str, data_key: bytes) -> WrappedKey:
+        """See ``KeyProvider.wrap``."""
+        return self._current.wrap(key_id=key_id, data_key=data_key)
+
+    def unwrap(self, wrapped: WrappedKey) -> bytes:
+        """See ``KeyProvider.unwrap``."""
+        provider = self._providers.get(wrapped.provider)
+        if provider is None:
+            raise KeyUnavailable(
+                f"Key {wrapped.key_id} was wrapped by {wrapped.provider} ({wrapped.wrapping_key_id}), which is not configured."
+            )
+        return provider.unwrap(wrapped)
+
+
+def _read_keys(key_file: Path) -> list[bytes]:
+    try:
+        lines = key_file.read_bytes().split()
+        keys = [base64.b64decode(line, validate=True) for line in lines]
+    except (OSError, binascii.Error) as exc:
+        raise SettingsError(f"LOCAL_KEY_FILE: {key_file} cannot be read as base64") from exc
+    if not keys or any(len(key) != _KEY_BYTES for key in keys):
+        raise SettingsError(f"LOCAL_KEY_FILE: {key_file} must hold base64 of {_KEY_BYTES} bytes, one key per line")
+    return keys
+
+
+def make_key_provider(settings: Settings) -> KeyProviders:
+    """Build every provider that the settings configure; ``KEY_PROVIDER`` wraps.
+
+    Raises:
+        SettingsError: what a provider needs is missing or senseless.
+    """
+    providers: dict[str, KeyProvider] = {}
+    if settings.local_key_file is not None:
+        providers["local"] = LocalKeyProvider(settings.local_key_file)
+    if settings.kms_key_id is not None:
+        from app.vault.kms import KmsKeyProvider  # boto3 takes a quarter of a second, and only KMS needs it here
+
+        providers["aws-kms"] = KmsKeyProvider(kms_key_id=settings.kms_key_id, endpoint_url=settings.kms_endpoint_url)
+    return KeyProviders(providers, wraps_with=settings.key_provider)

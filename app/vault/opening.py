@@ -1,0 +1,50 @@
+"""Sealing and opening a session's string session: the one door to it, and each opening leaves an audit row."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.errors import Conflict, NotFound
+from app.models import TelegramSession
+from app.vault.audit import record_event
+from app.vault.keyring import KeyRing
+from app.vault.places import session_place
+from app.vault.sealing import Sealed
+
+
+def seal_session(keyring: KeyRing, *, tenant_id: str, session_id: str, session_string: str) -> Sealed:
+    """Seal a string session for its row. Write both parts of what is returned in one statement."""
+    return keyring.seal(session_place(tenant_id, session_id), session_string.encode())
+
+
+def open_session(
+    db: DatabaseSession, *, keyring: KeyRing, tenant_id: str, session_id: str, actor: str, reason: str
+) -> str:
+    """Open a session's string session, with an audit row in the caller's transaction.
+
+    Use the string after that transaction has committed: if the audit row is not stored, nothing was opened.
+
+    Args:
+        actor: who opens it: ``api-key:key_…``, ``validator@host``.
+        reason: why, in a few words, as the tenant will read it.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+        Conflict: ``session_not_active``: its string was erased.
+        SealBroken: it does not open under its key in its place.
+    """
+    # Columns, not the row: what an earlier query left in this db's memory may be from before a rotation.
+    row = db.execute(
+        select(TelegramSession.key_id, TelegramSession.session_sealed).where(
+            TelegramSession.id == session_id, TelegramSession.tenant_id == tenant_id
+        )
+    ).one_or_none()
+    if row is None:
+        raise NotFound("There is no such session.")
+    key_id, ciphertext = row
+    if key_id is None or ciphertext is None:
+        raise Conflict("This session's string was erased; log in again.", code="session_not_active")
+    session_string = keyring.open(session_place(tenant_id, session_id), Sealed(key_id, ciphertext))
+    record_event(db, tenant_id=tenant_id, actor=actor, action="session.opened", subject=session_id, reason=reason)
+    return session_string.decode()

@@ -1,0 +1,26 @@
+"""Fixtures of the vault's tests: real PostgreSQL, the local key provider, and KMS emulated over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.vault.parts import Vault, emulated_aws, make_local_provider, make_vault
+
+
+@pytest.fixture
+def vault(database_url: str, tmp_path: Path) -> Vault:
+    """A vault with a local key provider."""
+    return make_vault(database_url, make_local_provider(tmp_path))
+
+
+@pytest.fixture(scope="session")
+def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulated AWS for the run."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}.items():
+            environment.setenv(f"AWS_{name}", value)
+        with emulated_aws(tmp_path_factory.mktemp("aws")) as url:
+            yield url

@@ -1,0 +1,168 @@
+"""What the custody tests build: key rings, rows as the application stores them, and an emulated AWS over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+from telethon.crypto import AuthKey
+from telethon.sessions import StringSession
+
+from app.clock import utc_now
+from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
+from app.ids import new_id
+from app.metrics import make_metrics
+from app.models import AuditEvent, Login, TelegramSession, Tenant, WebhookEndpoint
+from app.vault.keyring import KeyRing
+from app.vault.places import LOGINS, session_place, webhook_secret_place
+from app.vault.providers import KeyProvider, LocalKeyProvider
+from app.vault.sealing import Place, Sealed
+from devstack.ports import HOST, accepts, free_port
+from devstack.programs import Program, running
+
+ALICE, BOB = "alice", "bob"
+
+
+@dataclass(frozen=True)
+class Vault:
+    """A database and a process's key ring on it."""
+
+    database_url: str
+    transaction: Transaction
+    provider: KeyProvider
+    keyring: KeyRing
+
+    def another_process(self, **options: Any) -> KeyRing:
+        """A second key ring, as another process would have it; options are ``KeyRing``'s."""
+        return make_ring(self.database_url, self.provider, **options)
+
+    def events(self, action: str) -> list[AuditEvent]:
+        """The audit rows of one action, oldest first."""
+        with self.transaction() as db:
+            return list(db.scalars(select(AuditEvent).where(AuditEvent.action == action).order_by(AuditEvent.id)))
+
+    def open_stored(self, session_id: str) -> str:
+        """Open a stored session without an audit row."""
+        with self.transaction() as db:
+            row = db.get_one(TelegramSession, session_id)
+        assert row.key_id is not None
+        assert row.session_sealed is not None
+        place = session_place(row.tenant_id, row.id)
+        return self.keyring.open(place, Sealed(row.key_id, row.session_sealed)).decode()
+
+
+def make_vault(database_url: str, provider: KeyProvider) -> Vault:
+    """A vault on a migrated database, with the tenants Alice and Bob."""
+    transaction = make_transaction(make_engine(database_url))
+    with transaction() as db:
+        db.add_all([Tenant(id=ALICE, name="Alice"), Tenant(id=BOB, name="Bob")])
+    return Vault(database_url, transaction, provider, make_ring(database_url, provider))
+
+
+def make_ring(database_url: str, provider: KeyProvider, **options: Any) -> KeyRing:
+    """A process's key ring."""
+    transaction = make_transaction(make_unpooled_engine(database_url))
+    return KeyRing(transaction=transaction, provider=provider, metrics=make_metrics(), actor="test", **options)
+
+
+def make_local_provider(folder: Path) -> LocalKeyProvider:
+    """A local provider with a key file of its own."""
+    key_file = folder / f"{new_id('kek')}.key"
+    key_file.write_bytes(base64.b64encode(os.urandom(32)))
+    return LocalKeyProvider(key_file)
+
+
+def make_string_session() -> str:
+    """A Telethon string session with a random auth key."""
+    session = StringSession()
+    session.set_dc(2, "149.154.167.51", 443)
+    session.auth_key = AuthKey(os.urandom(256))
+    saved = session.save()
+    assert isinstance(saved, str)
+    return saved
+
+
+def add_sessions(vault: Vault, count: int, *, tenant_id: str = ALICE, **columns: Any) -> dict[str, str]:
+    """Store sessions as a claim does; returns their string sessions by id."""
+    strings = {new_id("ses"): make_string_session() for _ in range(count)}
+    rows = []
+    for number, (session_id, string) in enumerate(strings.items()):
+        sealed = vault.keyring.seal(session_place(tenant_id, session_id), string.encode())
+        rows.append(
+            {
+                "id": session_id,
+                "tenant_id": tenant_id,
+                "telegram_user_id": number + 1,
+                "dc_id": 2,
+                "status": "active",
+                "key_id": sealed.key_id,
+                "session_sealed": sealed.ciphertext,
+            }
+            | columns
+        )
+    with vault.transaction() as db:
+        db.execute(insert(TelegramSession), rows)
+    return strings
+
+
+def add_login(vault: Vault, *, status: str = "queued", tenant_id: str = ALICE, **columns: Any) -> Login:
+    """Store a login with all its sealed columns filled, each with its own name as plaintext."""
+    login_id, final = new_id("lgn"), status not in {"queued", "waiting_for_scan", "password_required"}
+    key_id = vault.keyring.active_key_id()
+    sealed = {
+        name: vault.keyring.seal_under_key(key_id, Place(purpose, tenant_id, login_id), name.encode())
+        for name, purpose in LOGINS.purposes.items()
+    }
+    with vault.transaction() as db:
+        login = Login(
+            id=login_id,
+            tenant_id=tenant_id,
+            method="qr",
+            status=status,
+            client_secret_hash=os.urandom(32),
+            key_id=key_id,
+            expires_at=utc_now() + timedelta(minutes=10),
+            finished_at=utc_now() if final else None,
+            **(sealed | columns),
+        )
+        db.add(login)
+    return login
+
+
+def add_webhook_endpoint(vault: Vault, *, tenant_id: str = ALICE) -> str:
+    """Store a webhook endpoint whose secret is ``whsec_test``; returns its id."""
+    endpoint_id = new_id("whe")
+    sealed = vault.keyring.seal(webhook_secret_place(tenant_id, endpoint_id), b"whsec_test")
+    with vault.transaction() as db:
+        db.add(
+            WebhookEndpoint(
+                id=endpoint_id,
+                tenant_id=tenant_id,
+                url="https://example.com/hook",
+                key_id=sealed.key_id,
+                secret_sealed=sealed.ciphertext,
+            )
+        )
+    return endpoint_id
+
+
+@contextmanager
+def emulated_aws(folder: Path) -> Iterator[str]:
+    """Run moto's S3 and KMS over HTTP; yields its address."""
+    port = free_port()
+    program = Program(
+        name="moto",
+        command=(sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)),
+        log=folder / "moto.log",
+        ready=lambda: accepts(port),
+    )
+    with running(program):
+        yield f"http://{HOST}:{port}"

@@ -1,0 +1,122 @@
+"""The key ring: one active key for all, unwrapped keys kept for minutes, every unwrap audited."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+from sqlalchemy import func, select, text
+
+from app.database import make_engine, make_transaction
+from app.errors import SealBroken
+from app.models import EncryptionKey
+from app.vault.sealing import Place
+from tests.vault.parts import ALICE, Vault
+
+PLACE = Place("session", ALICE, "ses_1")
+
+
+def test_processes_that_start_together_agree_on_one_key(vault: Vault) -> None:
+    """On an empty database, many processes seal at once under one first key."""
+    rings = [vault.another_process() for _ in range(6)]
+    barrier = Barrier(len(rings))
+
+    def seal(number: int) -> str:
+        barrier.wait()
+        return rings[number].seal(PLACE, b"").key_id
+
+    with ThreadPoolExecutor(len(rings)) as threads:
+        key_ids = set(threads.map(seal, range(len(rings))))
+    assert len(key_ids) == 1
+    with vault.transaction() as db:
+        assert db.scalar(select(func.count()).select_from(EncryptionKey)) == 1
+
+
+def test_many_threads_are_one_unwrap(vault: Vault) -> None:
+    """A key that ran out is unwrapped once, however many threads want it, and the audit says by whom and why."""
+    sealed = vault.keyring.seal(PLACE, b"secret")
+    before = len(vault.events("key.unwrapped"))
+    ring = vault.another_process()
+    with ThreadPoolExecutor(16) as threads:
+        opened = set(threads.map(lambda _: ring.open(PLACE, sealed), range(64)))
+    assert opened == {b"secret"}
+    events = vault.events("key.unwrapped")[before:]
+    assert [(event.actor, event.subject, event.reason) for event in events] == [
+        ("test", sealed.key_id, "to open the session of ses_1")
+    ]
+
+
+def test_an_unwrapped_key_is_kept_for_minutes_only(vault: Vault) -> None:
+    """After ``cache_seconds`` it is unwrapped anew, with an audit row of its own."""
+    now = 0.0
+    sealed = vault.keyring.seal(PLACE, b"secret")
+    before = len(vault.events("key.unwrapped"))
+    ring = vault.another_process(cache_seconds=300, monotonic=lambda: now)
+    for now in (0.0, 299.0, 301.0):  # noqa: B007  # the ring's clock reads it
+        ring.open(PLACE, sealed)
+    assert len(vault.events("key.unwrapped")) == before + 2
+
+
+def test_the_ring_never_waits_for_its_callers_connections(vault: Vault) -> None:
+    """Threads that hold every connection of the pool while they open a value all get it."""
+    sealed = vault.keyring.seal(PLACE, b"secret")
+    ring = vault.another_process()
+    transaction = make_transaction(make_engine(vault.database_url, pool_size=1))  # and 4 more in a pinch
+    barrier = Barrier(5)
+
+    def open_inside_a_transaction(_: int) -> bytes:
+        with transaction() as db:
+            db.execute(text("SELECT 1"))
+            barrier.wait()
+            return ring.open(PLACE, sealed)
+
+    with ThreadPoolExecutor(5) as threads:
+        assert list(threads.map(open_inside_a_transaction, range(5))) == [b"secret"] * 5
+
+
+def test_another_process_notices_a_new_active_key_within_its_limit(vault: Vault) -> None:
+    """Until ``active_seconds`` are over it may seal under the old key, which opens; then it seals under the new one."""
+    now = 0.0
+    other = vault.another_process(active_seconds=60, monotonic=lambda: now)
+    old = other.seal(PLACE, b"old")
+    new_key_id = vault.keyring.replace_active(old.key_id)
+    now = 59.0
+    late = other.seal(PLACE, b"late")
+    now = 61.0
+    assert (late.key_id, other.seal(PLACE, b"new").key_id) == (old.key_id, new_key_id)
+    assert [vault.keyring.open(PLACE, sealed) for sealed in (old, late)] == [b"old", b"late"]
+
+
+def test_of_two_replacements_at_once_one_wins(vault: Vault) -> None:
+    """Two processes that replace the same active key end with one new key, the same for both."""
+    old = vault.keyring.active_key_id()
+    barrier = Barrier(2)
+
+    def replace(_: int) -> str:
+        ring = vault.another_process()
+        barrier.wait()
+        return ring.replace_active(old)
+
+    with ThreadPoolExecutor(2) as threads:
+        key_ids = set(threads.map(replace, range(2)))
+    with vault.transaction() as db:
+        states = {key.id: key.state for key in db.scalars(select(EncryptionKey))}
+    assert states == {old: "retiring", key_ids.pop(): "active"}
+    assert not key_ids
+
+
+def test_an_unwrap_that_cannot_be_audited_gives_no_key(vault: Vault) -> None:
+    """No audit row, no key."""
+    sealed = vault.keyring.seal(PLACE, b"secret")
+    with vault.transaction() as db:
+        db.execute(text("ALTER TABLE audit_events ADD CONSTRAINT no_more CHECK (action <> 'key.unwrapped') NOT VALID"))
+    with pytest.raises(Exception, match="no_more"):
+        vault.another_process().open(PLACE, sealed)
+
+
+def test_a_key_id_that_nobody_has_is_a_broken_seal(vault: Vault) -> None:
+    """An unknown key is said with its id and what to do."""
+    sealed = vault.keyring.seal(PLACE, b"secret")._replace(key_id="key_unknown")
+    with pytest.raises(SealBroken, match="no key key_unknown"):
+        vault.keyring.open(PLACE, sealed)
