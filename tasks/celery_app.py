@@ -27,7 +27,7 @@ class LatchkeyCelery(Celery):
 
 def make_celery_app(settings: Settings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
-    app = LatchkeyCelery("latchkey", broker=settings.broker_url, include=["tasks.logins"])
+    app = LatchkeyCelery("latchkey", broker=settings.broker_url, include=["tasks.logins", "tasks.sessions"])
     app.settings = settings
     app.config_from_object("celeryconfig")
     app.conf.update(
@@ -43,6 +43,9 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
     """What beat sends, and how often. Each message expires before the next one is due."""
     return {
         "resume-orphaned-logins": _every(2.0, "latchkey.resume_orphaned_logins"),
+        "validate-sessions": _every(5.0, "latchkey.validate_sessions"),
+        "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
+        "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }
 
 
