@@ -20,7 +20,12 @@ from telethon.crypto import rsa as telethon_rsa
 from telethon.network import ConnectionTcpFull, MTProtoSender
 from telethon.sessions import StringSession
 from telethon.tl.alltlobjects import LAYER
-from telethon.tl.functions import InitConnectionRequest, InvokeWithLayerRequest, InvokeWithoutUpdatesRequest, PingRequest
+from telethon.tl.functions import (
+    InitConnectionRequest,
+    InvokeWithLayerRequest,
+    InvokeWithoutUpdatesRequest,
+    PingRequest,
+)
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre, Settings
