@@ -12,6 +12,9 @@ RUN_DIR ?= .run
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
+# Compiled once, not by every process at every start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -134,14 +134,12 @@ class StateCollector(Collector):
     def _read(self) -> Iterator[GaugeMetricFamily]:
         now = func.now()
         with self._transaction() as db:
-            pending = dict(
-                db.execute(
-                    select(Login.tenant_id, func.count())
-                    .where(Login.status.in_(LIVE_LOGIN_STATUSES))
-                    .group_by(Login.tenant_id)
-                )
-            )
-            sessions = dict(db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)))
+            pending = db.execute(
+                select(Login.tenant_id, func.count())
+                .where(Login.status.in_(LIVE_LOGIN_STATUSES))
+                .group_by(Login.tenant_id)
+            ).all()
+            counted = db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)).all()
             lag = db.scalar(
                 select(func.extract("epoch", now - func.min(TelegramSession.next_validation_at))).where(
                     TelegramSession.status == "active"
@@ -152,10 +150,11 @@ class StateCollector(Collector):
                 select(func.extract("epoch", now - EncryptionKey.created_at)).where(EncryptionKey.state == "active")
             )
         logins_pending = GaugeMetricFamily("telethon_logins_pending", "Logins under way.", labels=["tenant_id"])
-        for tenant_id, count in pending.items():
+        for tenant_id, count in pending:
             logins_pending.add_metric([tenant_id], count)
         yield logins_pending
         by_status = GaugeMetricFamily("telethon_sessions", "Sessions by status.", labels=["status"])
+        sessions = {status: count for status, count in counted}  # noqa: C416  # dict() does not take rows
         for status in SESSION_STATUSES:
             by_status.add_metric([status], sessions.get(status, 0))
         yield by_status

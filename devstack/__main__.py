@@ -24,7 +24,7 @@ def main() -> int:
             return asyncio.run(demo(terminal))
         if arguments.command == "with-database":
             return with_database(arguments.words)
-        return asyncio.run(up(arguments.run_dir, without=arguments.without, terminal=terminal))
+        return asyncio.run(up(arguments.run_dir, without=arguments.without, dotenv=arguments.dotenv, terminal=terminal))
     except SetupError as error:
         terminal.failure(str(error))
         return 1
@@ -46,6 +46,7 @@ def _parse() -> argparse.Namespace:
     up_parser.add_argument(
         "--without", action="append", default=[], choices=sorted(OPTIONAL_PARTS), help="leave a part out (repeatable)"
     )
+    up_parser.add_argument("--no-dotenv", dest="dotenv", action="store_false", help="do not read .env")
     return parser.parse_args()
 
 

@@ -32,6 +32,8 @@ _PORT_SETTINGS = {
     "redis": "REDIS_PORT",
     "s3": "S3_PORT",
 }
+# Eight processes that compile the same sources at every start would cost ten seconds of a core.
+_UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE"})
 # What programs need of the surrounding environment when nobody's settings may reach them.
 _NEUTRAL = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
 
@@ -81,7 +83,7 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
     Raises:
         SetupError: a given setting is senseless, or its port is taken.
     """
-    given = {name: value for name, value in given.items() if value.strip()}
+    given = {name: value for name, value in given.items() if value.strip() and name not in _UNWANTED}
     taken: set[int] = set()
     ports = {name: port_for(setting, given, taken=taken) for name, setting in _PORT_SETTINGS.items()}
     login_workers = _login_workers(given)

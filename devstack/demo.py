@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from rich.table import Table
 
 from devstack.client import Api, CallFailed, Phone
 from devstack.configuration import neutral_environment
@@ -101,7 +100,8 @@ def _log_in(api: Api, phone: Phone, person: Mapping[str, object], *, terminal: T
         terminal.line((f"{time.monotonic() - began:7.2f} s  ", "dim"), *parts)
 
     login = api.start_login(metadata={"who": str(name)})
-    say(("POST /v1/logins", "bold"), f" → {login['id']}, page {login['page_url'].partition('#')[0]}#…")
+    say(("POST /v1/logins", "bold"), f" → {login['id']}")
+    say("its page, with a secret after the #: ", (login["page_url"].partition("#")[0], "cyan"))
     scanned = False
     for state in api.follow(login["id"]):
         say((state["status"], _STYLES.get(state["status"], "cyan")), _remark(state))
@@ -142,15 +142,13 @@ def _show_sessions(database_url: str, terminal: Terminal) -> None:
     sessions = stored_sessions(database_url)
     if len(sessions) != len((_ALICE, _BOB)) or not all(session.is_sealed for session in sessions):
         raise CallFailed(f"PostgreSQL should hold two sealed sessions, and holds {len(sessions)}")
-    table = _table("who", "Telegram user", "DC", "session", "sealed with", "as stored in PostgreSQL")
     for session in sessions:
-        stored = f"{session.sealed[:12].decode()}… {len(session.sealed)} bytes"
-        row = (session.first_name, session.telegram_user_id, session.dc_id, session.id, session.key_id, stored)
-        table.add_row(*map(str, row))
-    terminal.console.print(table)
+        terminal.line(f"  {session.first_name:<7}", (session.id, "cyan"), f"  Telegram user {session.telegram_user_id}")
+        terminal.line(f"  {'':<7}data centre {session.dc_id}, in PostgreSQL: ", (_beginning(session.sealed), "magenta"))
+        terminal.line(f"  {'':<7}sealed with {session.key_id}")
     terminal.line(
-        "  Each is a Fernet token under a key derived for that row alone: the session string itself stands\n"
-        "  nowhere, and the ciphertext does not open in another row.",
+        "  Each is a Fernet token under a key that is derived for its row alone: the session\n"
+        "  string stands nowhere in the open, and no ciphertext opens in another row."
     )
 
 
@@ -178,11 +176,8 @@ def _heading(terminal: Terminal, text: str) -> None:
     terminal.line((text, "bold"))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _beginning(sealed: bytes) -> str:
+    return f"{sealed[:20].decode()}… {len(sealed)} bytes"
 
 
 def _keep_logs(folder: Path) -> Path:

@@ -34,7 +34,7 @@ if [ ! -x .venv/bin/python ]; then
 fi
 # uv installs in seconds what takes pip a minute; where there is no uv for the system, pip does it.
 if [ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet --disable-pip-version-check uv >"$log" 2>&1; then
-  install() { quietly .venv/bin/uv pip install --quiet --python "$1" "${@:2}"; }
+  install() { quietly .venv/bin/uv pip install --quiet --compile-bytecode --python "$1" "${@:2}"; }
 else
   install() { quietly .venv/bin/python -m pip --python "$1" install --quiet --disable-pip-version-check "${@:2}"; }
 fi

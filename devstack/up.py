@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import dotenv
+from dotenv import dotenv_values
 
 from devstack.console import Terminal
 from devstack.interrupts import cancel_on_signal
@@ -16,13 +16,17 @@ from devstack.roles import EXPORTER_PYTHON, ROOT
 from devstack.stack import Stack
 
 
-async def up(folder: Path, *, without: Collection[str], terminal: Terminal) -> int:
+async def up(folder: Path, *, without: Collection[str], dotenv: bool, terminal: Terminal) -> int:
     """Run the stack until a signal comes.
+
+    Args:
+        dotenv: whether `.env` speaks for what the environment does not say.
 
     Raises:
         SetupError: it cannot run here.
     """
-    stack = Stack(folder, given=_given(), report=terminal, without=without)
+    given = {**_written(), **os.environ} if dotenv else os.environ
+    stack = Stack(folder, given=given, report=terminal, without=without)
     with cancel_on_signal(again=stack.supervisor.kill):
         try:
             with terminal.checklist("Latchkey on this machine"):
@@ -39,10 +43,8 @@ async def up(folder: Path, *, without: Collection[str], terminal: Terminal) -> i
     return 0
 
 
-def _given() -> Mapping[str, str]:
-    """The environment, and `.env` for what it does not say."""
-    written = {name: value for name, value in dotenv.dotenv_values(ROOT / ".env").items() if value}
-    return {**written, **os.environ}
+def _written() -> Mapping[str, str]:
+    return {name: value for name, value in dotenv_values(ROOT / ".env").items() if value}
 
 
 def _show(description: Mapping[str, Any], *, folder: Path, terminal: Terminal) -> None:

@@ -44,6 +44,8 @@ class Sent:
 def make_core(settings: Settings, *, sent: Sent | None = None, tenants: tuple[str, ...] = ("alice", "bob")) -> Core:
     """A process's parts, with the cast's tenants in the database."""
     core = build_core(settings, role="test", dispatch=sent or Sent())
+    if not tenants:
+        return core
     with core.transaction() as db:
         for tenant in tenants:
             if db.get(Tenant, tenant) is None:

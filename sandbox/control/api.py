@@ -4,28 +4,22 @@ Translates between the wire and the parts; decides nothing itself.
 """
 
 import asyncio
-import base64
-import binascii
-from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
+from sandbox.control import inputs, shown
 from sandbox.control.bodies import Body, BodyError
-from sandbox.mtproto.network import Network, NetworkMode
+from sandbox.mtproto.network import NetworkMode
 from sandbox.telegram.errors import RpcError
-from sandbox.telegram.faults import UPDATE_SOURCES, Fault
-from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization
+from sandbox.telegram.model import AcceptMode, Account, AccountState
 from sandbox.telegram.srp import Password
 
 if TYPE_CHECKING:
     from sandbox.server import Sandbox
 
 _MAXIMUM_BODY_BYTES: Final = 64 * 1024
-_MAXIMUM_DELAY_MS: Final = 600_000
-_MAXIMUM_TIMES: Final = 1_000_000
 
 
 class ControlApi:
@@ -67,10 +61,10 @@ class ControlApi:
 
     async def _list_accounts(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response({"data": [_account(a) for a in self._sandbox.cloud.accounts.values()]})
+        return web.json_response({"data": [shown.account(a) for a in self._sandbox.cloud.accounts.values()]})
 
     async def _show_account(self, request: web.Request) -> web.Response:
-        return web.json_response(_account(self._account(request)))
+        return web.json_response(shown.account(self._account(request)))
 
     async def _create_account(self, request: web.Request) -> web.Response:
         body = Body(await request.read())
@@ -86,7 +80,7 @@ class ControlApi:
             )
         except ValueError as exc:
             raise BodyError(str(exc)) from exc
-        return web.json_response(_account(account), status=201)
+        return web.json_response(shown.account(account), status=201)
 
     async def _scan(self, request: web.Request) -> web.Response:
         """Let the account's phone accept a login token; faults for auth.acceptLoginToken hold here too."""
@@ -102,12 +96,12 @@ class ControlApi:
             await asyncio.sleep(fault.delay_seconds)
             if fault.error:
                 raise RpcError(fault.error)
-        self._sandbox.login_tokens.accept(account, _token_of(url))
+        self._sandbox.login_tokens.accept(account, inputs.login_token(url))
         return web.json_response({"accepted": True})
 
     async def _list_authorizations(self, request: web.Request) -> web.Response:
         authorizations = self._account(request).authorizations.values()
-        return web.json_response({"data": [_authorization(a) for a in authorizations]})
+        return web.json_response({"data": [shown.authorization(a) for a in authorizations]})
 
     async def _terminate(self, request: web.Request) -> web.Response:
         account = self._account(request)
@@ -120,11 +114,8 @@ class ControlApi:
         return web.json_response({"terminated": count})
 
     async def _list_messages(self, request: web.Request) -> web.Response:
-        messages = [
-            {"text": m.text, "code": m.code, "delivery": m.delivery, "sent_at": _time(m.sent_at)}
-            for m in self._account(request).messages
-        ]
-        return web.json_response({"data": messages})
+        messages = self._account(request).messages
+        return web.json_response({"data": [shown.message(m) for m in messages]})
 
     async def _set_state(self, request: web.Request) -> web.Response:
         account, body = self._account(request), Body(await request.read())
@@ -133,7 +124,7 @@ class ControlApi:
         if state is None:
             raise BodyError("state is missing")
         self._sandbox.cloud.set_state(account, state)
-        return web.json_response(_account(account))
+        return web.json_response(shown.account(account))
 
     def _account(self, request: web.Request) -> Account:
         account = self._sandbox.cloud.accounts.get(int(request.match_info["id"]))
@@ -145,12 +136,12 @@ class ControlApi:
 
     async def _list_faults(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response({"data": [_fault(fault) for fault in self._sandbox.faults.waiting()]})
+        return web.json_response({"data": [shown.fault(fault) for fault in self._sandbox.faults.waiting()]})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
-        fault = _read_fault(Body(await request.read()))
+        fault = inputs.fault_of(Body(await request.read()))
         self._sandbox.faults.add(fault)
-        return web.json_response(_fault(fault), status=201)
+        return web.json_response(shown.fault(fault), status=201)
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
         """Forget all faults, and the flood waits that they started."""
@@ -162,14 +153,14 @@ class ControlApi:
 
     async def _show_network(self, request: web.Request) -> web.Response:
         del request
-        return web.json_response(_network(self._sandbox.network))
+        return web.json_response(shown.network(self._sandbox.network))
 
     async def _change_network(self, request: web.Request) -> web.Response:
         body = Body(await request.read())
         if body.is_empty:
             raise BodyError("mode, latency_ms or cut_all is missing")
         mode = body.take_choice("mode", NetworkMode)
-        latency_ms = body.take_number("latency_ms", minimum=0, maximum=_MAXIMUM_DELAY_MS)
+        latency_ms = body.take_number("latency_ms", minimum=0, maximum=inputs.MAXIMUM_DELAY_MS)
         cut_all = body.take("cut_all", bool)
         body.finish()
         network = self._sandbox.network
@@ -178,7 +169,7 @@ class ControlApi:
         if mode is not None:
             await self._sandbox.change_network(mode)
         cut = network.cut_all() if cut_all else 0
-        return web.json_response({**_network(network), "cut": cut})
+        return web.json_response({**shown.network(network), "cut": cut})
 
     async def _show_stats(self, request: web.Request) -> web.Response:
         del request
@@ -200,91 +191,3 @@ async def _errors_as_json(request: web.Request, handler: Any) -> web.StreamRespo
     except web.HTTPException as exc:
         return web.json_response({"error": exc.text or exc.reason}, status=exc.status)
     return response
-
-
-def _token_of(url: str) -> bytes:
-    """Return the login token in a tg://login URL.
-
-    Raises:
-        RpcError: AUTH_TOKEN_INVALID.
-    """
-    parts = urlsplit(url.strip())
-    tokens = parse_qs(parts.query).get("token", [])
-    if (parts.scheme, parts.netloc or parts.path) != ("tg", "login") or len(tokens) != 1:
-        raise RpcError("AUTH_TOKEN_INVALID")
-    try:
-        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise RpcError("AUTH_TOKEN_INVALID") from exc
-
-
-def _read_fault(body: Body) -> Fault:
-    method = body.take("method", str)
-    fault = Fault(
-        method=method or "",
-        error=body.take("error", str),
-        delay_seconds=(body.take_number("delay_ms", minimum=0, maximum=_MAXIMUM_DELAY_MS) or 0) / 1000,
-        drop_connection=body.take("drop_connection", bool) or False,
-        silent=body.take("silent", bool) or False,
-        lose_update=body.take("lose_update", bool) or False,
-        times=body.take_number("times", minimum=1, maximum=_MAXIMUM_TIMES) or 1,
-        user_id=body.take("user_id", int),
-        auth_key_id=body.take_key_id("auth_key_id"),
-    )
-    body.finish()
-    if not fault.method:
-        raise BodyError("method is missing: a TL name such as auth.exportLoginToken, or *")
-    call_effects = [fault.error, fault.delay_seconds, fault.drop_connection, fault.silent]
-    if fault.lose_update and any(call_effects):
-        raise BodyError("lose_update is a fault of its own: post the other effects as a second fault")
-    if fault.lose_update and fault.method not in UPDATE_SOURCES:
-        raise BodyError(f"lose_update wants one of these methods: {', '.join(sorted(UPDATE_SOURCES))}")
-    if not fault.lose_update and not any(call_effects):
-        raise BodyError("the fault has no effect: error, delay_ms, drop_connection, silent or lose_update")
-    return fault
-
-
-def _time(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _account(account: Account) -> dict[str, Any]:
-    return {
-        "id": account.user_id,
-        "phone": account.phone,
-        "dc_id": account.dc_id,
-        "first_name": account.first_name,
-        "username": account.username,
-        "has_password": account.password is not None,
-        "accept": account.accept,
-        "state": account.state,
-    }
-
-
-def _authorization(authorization: Authorization) -> dict[str, Any]:
-    return {
-        "hash": str(authorization.hash),
-        "api_id": authorization.api_id,
-        "device_model": authorization.device_model,
-        "created_at": _time(authorization.created_at),
-        "password_pending": authorization.password_pending,
-        "auth_key_id": f"{authorization.key_id:016x}",
-    }
-
-
-def _network(network: Network) -> dict[str, Any]:
-    return {"mode": network.mode, "latency_ms": round(network.latency_seconds * 1000)}
-
-
-def _fault(fault: Fault) -> dict[str, Any]:
-    return {
-        "method": fault.method,
-        "error": fault.error,
-        "delay_ms": round(fault.delay_seconds * 1000),
-        "drop_connection": fault.drop_connection,
-        "silent": fault.silent,
-        "lose_update": fault.lose_update,
-        "times": fault.times,
-        "user_id": fault.user_id,
-        "auth_key_id": None if fault.auth_key_id is None else f"{fault.auth_key_id:016x}",
-    }

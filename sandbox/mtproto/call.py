@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sandbox.mtproto.envelope import Message
@@ -15,8 +16,22 @@ GZIP_PACKED: Final = 0x3072CFA1
 _WORTH_PACKING_BYTES: Final = 512
 
 
+@dataclass(frozen=True, slots=True)
+class ExchangeFault:
+    """What goes wrong with one step of an auth key exchange; nothing, by default."""
+
+    failure: str | None = None
+    """SERVER_DH_PARAMS_FAIL, DH_GEN_RETRY or DH_GEN_FAIL; means something to the step that can fail so."""
+    delay_seconds: float = 0.0
+    drop_connection: bool = False
+    silent: bool = False
+
+
 class Executor(Protocol):
-    """Whoever executes API calls."""
+    """Whoever executes API calls, and knows what is to go wrong."""
+
+    def exchange_fault(self, step: str) -> ExchangeFault:
+        """Return what goes wrong with this step of an auth key exchange."""
 
     def execute(self, call: "Call") -> None:
         """Answer the call, now or later, or let it go unanswered."""

@@ -8,18 +8,18 @@ import asyncio
 import logging
 import struct
 import time
-from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from sandbox import tl
 from sandbox.mtproto import inbound
 from sandbox.mtproto.arithmetic import ServerKey
 from sandbox.mtproto.auth_keys import AuthKey, KeyRing
-from sandbox.mtproto.call import Executor
+from sandbox.mtproto.call import ExchangeFault, Executor
 from sandbox.mtproto.envelope import EnvelopeError, Message, open_envelope, seal_envelope
-from sandbox.mtproto.handshake import Exchange, ExchangeError
+from sandbox.mtproto.handshake import STEPS, Exchange, ExchangeError
 from sandbox.mtproto.network import Network, NetworkMode, has_hung_up
+from sandbox.mtproto.outflow import Outflow
 from sandbox.mtproto.session import MessageIds, Session
 from sandbox.mtproto.transports import Frame, Link, TransportError
 
@@ -44,8 +44,8 @@ class Connection(asyncio.Protocol):
     """One client's connection to one data centre."""
 
     __slots__ = (
-        "_disconnect_timer", "_exchange", "_held", "_link", "_transport", "auth_keys", "data_centre",
-        "sessions", "superseded_keys",
+        "_disconnect_timer", "_exchange", "_link", "_outflow", "_transport", "auth_keys", "data_centre", "sessions",
+        "superseded_keys",
     )  # fmt: skip
 
     def __init__(self, data_centre: DataCentre) -> None:
@@ -60,14 +60,15 @@ class Connection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._transport: asyncio.Transport | None = None
         self._disconnect_timer: asyncio.TimerHandle | None = None
-        self._held: deque[tuple[float, bytes]] | None = None
+        self._outflow: Outflow | None = None
 
     # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take part in the network, if its weather allows."""
-        self._transport = cast("asyncio.Transport", transport)
         network = self.data_centre.network
+        self._transport = cast("asyncio.Transport", transport)
+        self._outflow = Outflow(network, self._transport)
         if network.mode is NetworkMode.ACCEPT_AND_CLOSE:
             self._transport.close()
             return
@@ -104,21 +105,35 @@ class Connection(asyncio.Protocol):
             self._take_encrypted(key_id, frame, arrived_at)
 
     def _take_plain(self, payload: bytes) -> None:
-        """Take one step of the auth key exchange."""
-        if self._exchange is None:
-            centre = self.data_centre
-            self._exchange = Exchange(server_key=centre.server_key, keys=centre.keys, dc_id=centre.dc_id)
+        """Take one step of the auth key exchange, or let it meet its fault."""
         try:
             length = int.from_bytes(payload[16:20], "little")
-            answer = self._exchange.answer(tl.read(payload[20 : 20 + length]))
-        except (ExchangeError, tl.MalformedTLError) as exc:
-            log.info("auth key exchange refused: %s", exc)
-            self.refuse(getattr(exc, "transport_code", _UNKNOWN_KEY))
+            request = tl.read(payload[20 : 20 + length])
+        except tl.MalformedTLError:
+            self.refuse(_UNKNOWN_KEY)
             return
-        if answer is not None:
+        fault = self.data_centre.executor.exchange_fault(STEPS.get(type(request), ""))
+        if fault.drop_connection:
+            self.abort()
+        elif fault.delay_seconds:
+            asyncio.get_running_loop().call_later(fault.delay_seconds, self._answer, request, fault)
+        else:
+            self._answer(request, fault)
+
+    def _answer(self, request: Any, fault: ExchangeFault) -> None:
+        centre = self.data_centre
+        if self._exchange is None:
+            self._exchange = Exchange(server_key=centre.server_key, keys=centre.keys, dc_id=centre.dc_id)
+        try:
+            answer = self._exchange.answer(request, failure=fault.failure)
+        except ExchangeError as exc:
+            log.info("auth key exchange refused: %s", exc)
+            self.refuse(exc.transport_code)
+            return
+        if answer is not None and not fault.silent:
             body = bytes(answer)
-            msg_id = self.data_centre.message_ids.next(is_answer=True)
-            self._write(self._link.encode(struct.pack("<qqi", 0, msg_id, len(body)) + body))
+            header = struct.pack("<qqi", 0, centre.message_ids.next(is_answer=True), len(body))
+            self._write(self._link.encode(header + body))
 
     def _take_encrypted(self, key_id: int, frame: Frame, arrived_at: float) -> None:
         auth_key = self.data_centre.keys.find(key_id, dc_id=self.data_centre.dc_id)
@@ -169,24 +184,17 @@ class Connection(asyncio.Protocol):
     # -- the weather
 
     def hold(self) -> None:
-        """Stop reading and sending; what is sent meanwhile waits."""
-        if self._held is None:
-            self._held = deque()
+        """Stop reading; what is sent meanwhile waits."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Send what was held back and read on. A client that hung up meanwhile must not be heard any more."""
-        transport = self._transport
-        if transport is None:
-            return
         if self.has_hung_up():
             self.abort()
-            return
-        held, self._held = self._held, None
-        for _, data in held or ():
-            self._write(data)
-        transport.resume_reading()
+        elif self._transport is not None and self._outflow is not None:
+            self._outflow.release()
+            self._transport.resume_reading()
 
     def has_hung_up(self) -> bool:
         """Tell whether the client has closed its side, be it read or not."""
@@ -202,35 +210,8 @@ class Connection(asyncio.Protocol):
         self._forget()
 
     def _write(self, data: bytes) -> None:
-        network = self.data_centre.network
-        if self._transport is None:
-            return
-        if network.mode is NetworkMode.SILENT:
-            if self._held is not None:
-                self._held.append((0.0, data))
-        elif network.latency_seconds or self._held:
-            self._write_late(data, network.latency_seconds)
-        else:
-            self._transport.write(data)
-
-    def _write_late(self, data: bytes, delay_seconds: float) -> None:
-        """Keep the order: bytes leave one after the other, each no earlier than its own delay."""
-        loop = asyncio.get_running_loop()
-        if self._held is None:
-            self._held = deque()
-        due = loop.time() + delay_seconds
-        if not self._held:
-            loop.call_at(due, self._write_due)
-        self._held.append((due, data))
-
-    def _write_due(self) -> None:
-        if self._transport is None or self.data_centre.network.mode is NetworkMode.SILENT or not self._held:
-            return
-        loop = asyncio.get_running_loop()
-        while self._held and self._held[0][0] <= loop.time():
-            self._transport.write(self._held.popleft()[1])
-        if self._held:
-            loop.call_at(self._held[0][0], self._write_due)
+        if self._transport is not None and self._outflow is not None:
+            self._outflow.write(data)
 
     def _forget(self) -> None:
         self._transport = None

@@ -19,6 +19,15 @@ _TEST_DC_OFFSET: Final = 10_000
 _HASH_BYTES: Final = 20
 
 
+STEPS: Final = {
+    tl.functions.ReqPqRequest: "req_pq",
+    tl.functions.ReqPqMultiRequest: "req_pq_multi",
+    tl.functions.ReqDHParamsRequest: "req_DH_params",
+    tl.functions.SetClientDHParamsRequest: "set_client_DH_params",
+}
+"""The requests of an exchange, and their names in the schema."""
+
+
 class ExchangeError(Exception):
     """Raised when the client broke the exchange; `transport_code` is what the connection is closed with."""
 
@@ -39,8 +48,18 @@ class Exchange:
     """The state of one exchange; a new req_pq starts it again."""
 
     __slots__ = (
-        "_dc_id", "_exponent", "_first_aux_hash", "_iv", "_key", "_keys", "_new_nonce", "_nonce", "_primes",
-        "_server_key", "_server_nonce", "failure",
+        "_dc_id",
+        "_exponent",
+        "_failure",
+        "_first_aux_hash",
+        "_iv",
+        "_key",
+        "_keys",
+        "_new_nonce",
+        "_nonce",
+        "_primes",
+        "_server_key",
+        "_server_nonce",
     )  # fmt: skip
 
     def __init__(self, *, server_key: maths.ServerKey, keys: KeyRing, dc_id: int) -> None:
@@ -53,11 +72,14 @@ class Exchange:
         self._exponent = 0
         self._first_aux_hash = 0
         self._key = self._iv = b""
-        self.failure: str | None = None
-        """A failure to play at the next step: SERVER_DH_PARAMS_FAIL, DH_GEN_RETRY or DH_GEN_FAIL."""
+        self._failure: str | None = None
 
-    def answer(self, request: Any) -> Any:
+    def answer(self, request: Any, *, failure: str | None = None) -> Any:
         """Take one step of the exchange and return its answer.
+
+        Args:
+            request: what the client sent.
+            failure: SERVER_DH_PARAMS_FAIL, DH_GEN_RETRY or DH_GEN_FAIL, to answer so where the step allows it.
 
         Raises:
             ExchangeError: the step makes no sense here, or what it carries is wrong.
@@ -72,6 +94,7 @@ class Exchange:
         step = steps.get(type(request))
         if step is None:
             raise ExchangeError(f"{type(request).__name__} needs an auth key")
+        self._failure = failure
         return step(request)
 
     def _offer_pq(self, request: Any) -> Any:
@@ -98,7 +121,7 @@ class Exchange:
         self._check_nonces(inner)
         self._check_data_centre(inner)
         self._new_nonce = inner.new_nonce.to_bytes(32, "little", signed=True)
-        if self._take_failure("SERVER_DH_PARAMS_FAIL"):
+        if self._failure == "SERVER_DH_PARAMS_FAIL":
             return tl.types.ServerDHParamsFail(
                 nonce=self._nonce,
                 server_nonce=self._server_nonce,
@@ -154,9 +177,9 @@ class Exchange:
         key = maths.mod_power(g_b, self._exponent).to_bytes(256, "big")
         digest = _sha1(key)
         aux_hash = digest[:8]
-        if self._take_failure("DH_GEN_FAIL"):
+        if self._failure == "DH_GEN_FAIL":
             return self._verdict(tl.types.DhGenFail, 3, aux_hash)
-        if int.from_bytes(digest[-8:], "little") in self._keys or self._take_failure("DH_GEN_RETRY"):
+        if int.from_bytes(digest[-8:], "little") in self._keys or self._failure == "DH_GEN_RETRY":
             self._first_aux_hash = int.from_bytes(aux_hash, "little", signed=True)
             return self._verdict(tl.types.DhGenRetry, 2, aux_hash)
         server_nonce = self._server_nonce.to_bytes(16, "little", signed=True)
@@ -191,9 +214,3 @@ class Exchange:
     def _check_nonces(self, carrier: Any) -> None:
         if (carrier.nonce, carrier.server_nonce) != (self._nonce, self._server_nonce):
             raise ExchangeError("the nonces belong to no exchange of this connection")
-
-    def _take_failure(self, failure: str) -> bool:
-        if self.failure != failure:
-            return False
-        self.failure = None
-        return True

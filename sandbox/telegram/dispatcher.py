@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sandbox import tl
-from sandbox.mtproto.call import Call
+from sandbox.mtproto.call import Call, ExchangeFault
 from sandbox.telegram import auth_methods, common_methods
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.faults import Fault, Faults
@@ -90,6 +90,13 @@ class Dispatcher:
         self._violations = violations
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
+
+    def exchange_fault(self, step: str) -> ExchangeFault:
+        """Return the fault that waits for a step of an auth key exchange; `*` means API calls, not these."""
+        fault = self._faults.take(step, user_id=None, auth_key_id=None, by_name=True)
+        if fault is None:
+            return ExchangeFault()
+        return ExchangeFault(fault.error, fault.delay_seconds, fault.drop_connection, fault.silent)
 
     def execute(self, call: Call) -> None:
         """Read a call, count it, apply rules and faults, and answer it now or later."""

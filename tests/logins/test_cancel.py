@@ -10,7 +10,7 @@ from sqlalchemy import update
 from app.clock import utc_now
 from app.logins.service import cancel_login
 from app.models import Login
-from sandbox.driver import SandboxRefusedError as SandboxRefused
+from sandbox.driver import SandboxRefusedError
 from tests.logins.stage import ALICE, Stage
 from tests.waiting import wait_until
 
@@ -68,7 +68,7 @@ def test_a_scan_that_comes_with_the_cancel_is_logged_out(stage: Stage, accept: s
     url = stage.wait_for_qr(started.login.id)
     cancel_login(stage.core, login_id=started.login.id, reader=ALICE)
     # The key may be gone by now: then there is nothing to scan.
-    with contextlib.suppress(SandboxRefused):
+    with contextlib.suppress(SandboxRefusedError):
         stage.telegram.scan(account["id"], url)
     wait_until(lambda: settled(stage, started.login.id))
     wait_until(lambda: stage.telegram.authorizations(account["id"]) == [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 
 from app.models import AuditEvent
@@ -9,7 +11,7 @@ from tests.logins.stage import Stage
 from tests.waiting import wait_until
 
 
-def sign_in(stage: Stage, user_id: int, **fields: int) -> str:
+def sign_in(stage: Stage, user_id: int, **fields: Any) -> str:
     """Log an account in; the login's id."""
     started = stage.start(**fields)
     stage.telegram.scan(user_id, stage.wait_for_qr(started.login.id))

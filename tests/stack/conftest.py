@@ -1,0 +1,34 @@
+"""One stack for the run, with two login workers; each test enters it anew."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devstack.running import RunningStack, running_stack
+from tests.stack.city import City
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[RunningStack]:
+    """The stack of ``make up`` without its exporter, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="latchkey-stack-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # a run as root hands PostgreSQL to an account that has to walk through
+        settings = {"LOGIN_RATE_PER_MINUTE": "1000000", "STRICT_RATE_PER_MINUTE": "1000000"}
+        with running_stack(folder, login_workers=2, settings=settings, without=("exporter",)) as running:
+            yield running
+
+
+@pytest.fixture
+def city(stack: RunningStack) -> Iterator[City]:
+    """The stack, with a Telegram in good health and no faults left over."""
+    city = City(stack)
+    city.telegram.clear_faults()
+    city.telegram.network("ok")
+    yield city
+    city.engine.dispose()
+    city.redis.close()

@@ -1,0 +1,106 @@
+"""The web application in this process, on a test's own PostgreSQL and Redis, and its callers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from app.core import Core
+from app.database import make_engine
+from app.settings import Settings
+from app.tenants.store import create_tenant
+from tests.builders import make_settings
+from tests.web.callers import Caller, with_key
+from web import create_app
+from web.parts import Parts
+
+MakeClient = Callable[..., tuple[FlaskClient, Parts]]
+
+
+@pytest.fixture(scope="session")
+def kept_database(migrated_database: Callable[[], str]) -> str:
+    """A migrated database for all tests of this folder: emptying one is quicker than copying one."""
+    return migrated_database()
+
+
+@pytest.fixture
+def database_url(kept_database: str) -> str:
+    """The folder's database, emptied."""
+    engine = make_engine(kept_database)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE tenants, encryption_keys, audit_events RESTART IDENTITY CASCADE"))
+    engine.dispose()
+    return kept_database
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings of a test's own stores, with limits that tests do not run into by accident."""
+    return make_settings(
+        database_url=database_url,
+        redis_url=redis_url,
+        key_file=tmp_path / "key",
+        login_rate_per_minute=1000,
+        strict_rate_per_minute=1000,
+        public_url="https://latchkey.example",
+    )
+
+
+@pytest.fixture
+def make_client(settings: Settings) -> Iterator[MakeClient]:
+    """Builds applications whose settings differ from the usual ones."""
+    built: list[Parts] = []
+
+    def make(**overrides: Any) -> tuple[FlaskClient, Parts]:
+        app = create_app(settings.model_copy(update=overrides))
+        built.append(app.extensions["latchkey"])
+        return app.test_client(), built[-1]
+
+    yield make
+    for parts in built:
+        parts.core.engine.dispose()
+        parts.core.redis.close()
+
+
+@pytest.fixture
+def web(make_client: MakeClient) -> tuple[FlaskClient, Parts]:
+    """An application with the tenants Alice and Bob."""
+    client, parts = make_client()
+    for name in ("alice", "bob"):
+        create_tenant(parts.core.transaction, actor="test", tenant_id=name, name=name.capitalize())
+    return client, parts
+
+
+@pytest.fixture
+def core(web: tuple[FlaskClient, Parts]) -> Core:
+    """The application's parts that ``app`` knows."""
+    return web[1].core
+
+
+@pytest.fixture
+def alice(web: tuple[FlaskClient, Parts]) -> Caller:
+    """Alice, with every scope."""
+    return with_key(web[0], web[1].core, tenant_id="alice")
+
+
+@pytest.fixture
+def bob(web: tuple[FlaskClient, Parts]) -> Caller:
+    """Bob, with every scope of another tenant."""
+    return with_key(web[0], web[1].core, tenant_id="bob")
+
+
+@pytest.fixture
+def charlie(web: tuple[FlaskClient, Parts]) -> Caller:
+    """Charlie, of Alice's tenant, whose key has a scope that no view here asks for: he may see nothing."""
+    return with_key(web[0], web[1].core, tenant_id="alice", scopes=("webhooks",))
+
+
+@pytest.fixture
+def nobody(web: tuple[FlaskClient, Parts]) -> Caller:
+    """Somebody without a key."""
+    return Caller(web[0], "", {})
