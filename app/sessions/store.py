@@ -25,8 +25,8 @@ OWN_HOLDER_PREFIX = "latchkey:"
 REVOKE_GRACE_SECONDS = 60.0
 """A session that is revoked or replaced leaves its holder that much time at most, whatever was granted."""
 
-LEASE_FIELDS = ("lease_id", "lease_holder", "lease_purpose", "lease_expires_at")
-NO_LEASE: dict[str, Any] = dict.fromkeys(LEASE_FIELDS)
+NO_LEASE: dict[str, Any] = dict.fromkeys(("lease_id", "lease_holder", "lease_purpose", "lease_expires_at"))
+"""The columns of a session that nobody holds."""
 
 
 def database_now() -> ColumnElement[datetime]:
@@ -100,13 +100,7 @@ def write_held(
     Returns:
         The row as it stands now, or None: the lease is somebody else's or was given up; nothing was written.
     """
-    return db.scalar(
-        update(TelegramSession)
-        .where(TelegramSession.id == session_id, TelegramSession.lease_id == lease_id, *conditions)
-        .values(**changes)
-        .returning(TelegramSession)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    )
+    return _write(db, session_id, lease_id, conditions, changes)
 
 
 def give_up_lease(
@@ -123,13 +117,7 @@ def give_up_lease(
         As ``write_held``.
     """
     waiting = case((TelegramSession.logout_pending, database_now()), else_=TelegramSession.next_logout_at)
-    return write_held(
-        db,
-        session_id=session_id,
-        lease_id=lease_id,
-        conditions=conditions,
-        **({"next_logout_at": waiting} | changes | NO_LEASE),
-    )
+    return _write(db, session_id, lease_id, conditions, {"next_logout_at": waiting} | changes | NO_LEASE)
 
 
 def find_session(db: DatabaseSession, *, tenant_id: str, session_id: str) -> TelegramSession:
@@ -163,3 +151,19 @@ def why_not_free(row: TelegramSession, *, statuses: Collection[str]) -> Conflict
 def not_active(row: TelegramSession) -> Conflict:
     """Say that a session's status does not allow the call."""
     return Conflict(f"This session is {row.status}; it cannot be used.", code="session_not_active")
+
+
+def _write(
+    db: DatabaseSession,
+    session_id: str,
+    lease_id: str,
+    conditions: Collection[ColumnExpressionArgument[bool]],
+    changes: dict[str, Any],
+) -> TelegramSession | None:
+    return db.scalar(
+        update(TelegramSession)
+        .where(TelegramSession.id == session_id, TelegramSession.lease_id == lease_id, *conditions)
+        .values(**changes)
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
