@@ -29,6 +29,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 LIVE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
 FINAL_LOGIN_STATUSES = ("authorized", "expired", "failed", "cancelled")
 SESSION_STATUSES = ("active", "quarantined", "invalid", "revoking", "revoked", "replaced")
+VALIDATED_SESSION_STATUSES = ("active", "quarantined")
 KEY_STATES = ("active", "retiring", "retired", "destroyed")
 
 
@@ -199,6 +200,8 @@ class TelegramSession(Base):
 
     key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
     session_sealed: Mapped[bytes | None]
+    # SHA-256 of the auth key, unique over all tenants while the session may be used: one auth key is one session.
+    auth_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
     device: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
     version: Mapped[int] = mapped_column(server_default=text("1"))
@@ -233,7 +236,17 @@ class TelegramSession(Base):
             postgresql_where=text("status = 'active'"),
         ),
         Index("ix_sessions_next_logout_at", "next_logout_at", postgresql_where=text("logout_pending")),
-        Index("ix_sessions_next_validation_at", "next_validation_at", postgresql_where=text("status = 'active'")),
+        Index(
+            "ix_sessions_next_validation_at",
+            "next_validation_at",
+            postgresql_where=text(_one_of("status", VALIDATED_SESSION_STATUSES)),
+        ),
+        Index(
+            "ix_sessions_tenant_id_last_used_at",
+            "tenant_id",
+            "last_used_at",
+            postgresql_where=text("status = 'active'"),
+        ),
         Index("ix_sessions_key_id_id", "key_id", "id"),
         Index("ix_sessions_backup_due", "id", postgresql_where=text("backed_up_version IS DISTINCT FROM version")),
     )

@@ -28,7 +28,9 @@ class LatchkeyCelery(Celery):
 def make_celery_app(settings: Settings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
     app = LatchkeyCelery(
-        "latchkey", broker=settings.broker_url, include=["tasks.logins", "tasks.keys", "tasks.backups"]
+        "latchkey",
+        broker=settings.broker_url,
+        include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups"],
     )
     app.settings = settings
     app.config_from_object("celeryconfig")
@@ -49,6 +51,9 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "back-up-sessions": _every(settings.backup_interval_seconds, "latchkey.back_up_sessions"),
         "verify-backups": _every(6 * 3600.0, "latchkey.verify_backups"),
         "expire-backups": _every(24 * 3600.0, "latchkey.expire_backups"),
+        "validate-sessions": _every(5.0, "latchkey.validate_sessions"),
+        "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
+        "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }
 
 

@@ -55,6 +55,7 @@ CODES: dict[str, tuple[int, str]] = {
     "not_waiting_for_code": (409, "The login does not wait for a code. Look at its status."),
     "session_leased": (409, "Somebody else holds the session until expires_at. Come back then."),
     "session_not_active": (409, "The session cannot be opened in its status. Look at it."),
+    "session_exists": (409, "The auth key is a session already, or its user has an active one. Revoke that first."),
     "lease_lost": (409, "The lease ran out or was given up. Stop using the session and acquire a new one."),
     "tenant_exists": (409, "There is a tenant of that id. Choose another."),
     "tenant_disabled": (409, "The tenant is disabled."),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
-from datetime import timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.ids import new_id
 from app.models import TelegramSession
+from app.sessions.schedule import next_slot
+from app.sessions.store import fingerprint, shortened_lease
+from app.telegram.connection import read_string_session
 from app.vault.keyring import KeyRing
-from app.vault.places import session_place
+from app.vault.opening import seal_session
 from app.webhooks.outbox import queue_event
 
 
@@ -55,14 +56,11 @@ def claim_session(
     The caller's transaction also ends the login, so that a crash leaves both done or neither. The replaced session stays
     sealed until it is logged out at Telegram.
     """
-    # Two logins of one account that end at the same moment must see each other.
-    db.execute(
-        text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"),
-        {"account": f"{tenant_id}/{account.telegram_user_id}"},
-    )
+    lock_account(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
     replaced_id = _mark_replaced(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
     session_id, now = new_id("ses"), utc_now()
-    sealed = keyring.seal(session_place(tenant_id, session_id), string_session.encode())
+    sealed = seal_session(keyring, tenant_id=tenant_id, session_id=session_id, session_string=string_session)
+    auth_key, _ = read_string_session(string_session)
     db.add(
         TelegramSession(
             id=session_id,
@@ -76,17 +74,25 @@ def claim_session(
             client_metadata=metadata,
             key_id=sealed.key_id,
             session_sealed=sealed.ciphertext,
+            auth_key_hash=fingerprint(auth_key),
             device=device,
             created_at=now,
             updated_at=now,
             last_validated_at=now,
             last_used_at=now,
-            # Anywhere in the interval: sessions that were made together must not be validated together.
-            next_validation_at=now + timedelta(seconds=validation_interval_seconds * random.uniform(0.5, 1.0)),  # noqa: S311
+            next_validation_at=next_slot(session_id, now=now, interval_seconds=validation_interval_seconds),
         )
     )
     db.flush()
     return Claimed(session_id=session_id, replaced_id=replaced_id)
+
+
+def lock_account(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> None:
+    """Make whoever would give this account an active session wait for the caller's transaction: two must see each other."""
+    db.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:account, 0))"),
+        {"account": f"{tenant_id}/{telegram_user_id}"},
+    )
 
 
 def mask_phone(phone: str | None) -> str | None:
@@ -100,23 +106,28 @@ def mask_phone(phone: str | None) -> str | None:
 
 
 def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> str | None:
+    now = utc_now()
     older = db.scalar(
-        select(TelegramSession)
+        update(TelegramSession)
         .where(
             TelegramSession.tenant_id == tenant_id,
             TelegramSession.telegram_user_id == telegram_user_id,
             TelegramSession.status == "active",
         )
-        .with_for_update()
+        .values(
+            status="replaced",
+            version=TelegramSession.version + 1,
+            updated_at=now,
+            next_validation_at=None,
+            logout_pending=True,
+            next_logout_at=now,
+            lease_expires_at=shortened_lease(),
+        )
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
     )
     if older is None:
         return None
-    older.status = "replaced"
-    older.version += 1
-    older.updated_at = older.next_logout_at = utc_now()
-    older.logout_pending = True
-    older.next_validation_at = None
-    db.flush()
     queue_event(
         db,
         tenant_id=tenant_id,

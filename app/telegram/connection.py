@@ -20,7 +20,12 @@ from telethon.crypto import rsa as telethon_rsa
 from telethon.network import ConnectionTcpFull, MTProtoSender
 from telethon.sessions import StringSession
 from telethon.tl.alltlobjects import LAYER
-from telethon.tl.functions import InitConnectionRequest, InvokeWithLayerRequest, PingRequest
+from telethon.tl.functions import (
+    InitConnectionRequest,
+    InvokeWithLayerRequest,
+    InvokeWithoutUpdatesRequest,
+    PingRequest,
+)
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre, Settings
@@ -65,6 +70,7 @@ class TelegramConnection:
         auth_key: 256 bytes, or None to make a new one in ``open``.
         on_update: called on the loop with each ``Updates`` object that the server pushes.
         on_closed: called on the loop once when the connection has ended, for whatever reason.
+        receive_updates: False asks the server to push no updates here: right for a look at a session, wrong for a login.
         handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
     """
 
@@ -77,6 +83,7 @@ class TelegramConnection:
         handshakes: asyncio.Semaphore,
         on_update: OnUpdate | None = None,
         on_closed: Callable[[], None] | None = None,
+        receive_updates: bool = True,
     ) -> None:
         self.identity = identity
         self.data_centre = data_centre
@@ -85,6 +92,7 @@ class TelegramConnection:
         self._handshakes = handshakes
         self._had_key = auth_key is not None
         self._on_closed = on_closed
+        self._receive_updates = receive_updates
         self._sender = MTProtoSender(
             AuthKey(auth_key),
             loggers=_Loggers(),
@@ -130,11 +138,7 @@ class TelegramConnection:
         Raises:
             AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._invoke(request, method=method)
-        except TimeoutError as exc:
-            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
+        return await self._bounded(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
 
     async def ping(self) -> None:
         """Find out whether the connection still stands.
@@ -142,7 +146,8 @@ class TelegramConnection:
         Raises:
             ConnectionLost: it does not.
         """
-        await self.invoke(PingRequest(ping_id=time.time_ns() % 2**62), method="ping")
+        ping = PingRequest(ping_id=time.time_ns() % 2**62)
+        await self._bounded(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
 
     def find_data_centre(self, dc_id: int) -> DataCentre:
         """Where a data centre listens, as the server told in ``help.getConfig``.
@@ -198,21 +203,33 @@ class TelegramConnection:
         me = self.identity
         return InvokeWithLayerRequest(
             LAYER,
-            InitConnectionRequest(
-                api_id=me.api_id,
-                device_model=me.device_model,
-                system_version=me.system_version,
-                app_version=me.app_version,
-                lang_code=me.lang_code,
-                system_lang_code=me.lang_code,
-                lang_pack="",
-                query=GetConfigRequest(),
+            self._wrap(
+                InitConnectionRequest(
+                    api_id=me.api_id,
+                    device_model=me.device_model,
+                    system_version=me.system_version,
+                    app_version=me.app_version,
+                    lang_code=me.lang_code,
+                    system_lang_code=me.lang_code,
+                    lang_pack="",
+                    query=GetConfigRequest(),
+                )
             ),
         )
+
+    def _wrap(self, request: Any) -> Any:
+        return request if self._receive_updates else InvokeWithoutUpdatesRequest(request)
 
     def _learn(self, config: Any) -> None:
         self._dc_options = list(config.dc_options)
         self.server_time_offset_seconds = config.date.timestamp() - time.time()
+
+    async def _bounded(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._invoke(request, method=method)
+        except TimeoutError as exc:
+            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
 
     async def _invoke(self, request: Any, *, method: str) -> Any:
         try:

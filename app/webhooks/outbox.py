@@ -18,9 +18,14 @@ _LOGIN_EVENTS = {
 }
 
 
+def has_listener(db: DatabaseSession, *, tenant_id: str) -> bool:
+    """Whether the tenant has an endpoint to hear of events."""
+    return bool(db.scalar(select(exists().where(WebhookEndpoint.tenant_id == tenant_id))))
+
+
 def queue_event(db: DatabaseSession, *, tenant_id: str, event: str, payload: dict[str, Any]) -> None:
     """Add an event to the caller's transaction, if the tenant has an endpoint to hear of it."""
-    if db.scalar(select(exists().where(WebhookEndpoint.tenant_id == tenant_id))):
+    if has_listener(db, tenant_id=tenant_id):
         db.add(WebhookMessage(id=new_id("msg"), tenant_id=tenant_id, event=event, payload=payload))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -15,6 +16,8 @@ from app.logins.service import Reader, cancel_login, read_login, submit_code, su
 from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
 from app.models import IdempotencyKey, Login
 from app.sessions.claim import Account, claim_session
+from app.settings import DataCentre
+from app.telegram.connection import make_string_session
 from tests.builders import Sent
 
 USER = 7_000_001
@@ -33,7 +36,7 @@ def give_session(core: Core, *, tenant: str = "alice") -> str:
             core.keyring,
             tenant_id=tenant,
             account=Account(telegram_user_id=USER, username=None, first_name="Alice", phone="+4915112345617"),
-            string_session="1not-a-real-one",
+            string_session=make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(2, "127.0.0.1", 4430)),
             dc_id=2,
             device={},
             metadata={},

@@ -1,27 +1,21 @@
-"""Sessions, read only."""
+"""Sessions: read, import, validate, revoke."""
 
 from __future__ import annotations
 
 from apiflask import APIBlueprint
-from pydantic import Field
 
-from app.sessions.read import SessionPage, SessionStatus, SessionView, list_sessions, read_session
+from app.sessions.importing import import_session
+from app.sessions.planning import validate_soon
+from app.sessions.read import SessionPage, SessionView, list_sessions, read_session, view_session
+from app.sessions.revocation import revoke_session
+from app.tenants.limits import Quota
 from web.auth import current_caller, needs
-from web.parsing import Query
+from web.openapi import answers_problems
 from web.parts import parts
+from web.rate_headers import remember_standing
+from web.views.session_bodies import NewSessionBody, SessionsQuery
 
 sessions = APIBlueprint("sessions", __name__, url_prefix="/v1/sessions", tag="Sessions")
-
-
-class SessionsQuery(Query):
-    """Which sessions, and which page of them."""
-
-    status: SessionStatus | None = None
-    telegram_user_id: int | None = Field(default=None, gt=0, lt=2**63)
-    cursor: str | None = Field(
-        default=None, pattern=r"^[A-Za-z0-9_-]{1,80}$", description="next_cursor of the page before."
-    )
-    limit: int = Field(default=50, ge=1, le=200, description="How many at most.")
 
 
 @sessions.get("")
@@ -40,9 +34,55 @@ def list_all(query: SessionsQuery) -> SessionPage:
     )
 
 
+@sessions.post("")
+@answers_problems("session_exists", "rate_limited")
+@needs("sessions:write")
+@sessions.input(NewSessionBody, arg_name="body")
+@sessions.output(SessionView, status_code=202, description="Sealed and quarantined; active once Telegram has answered.")
+def post_session(body: NewSessionBody) -> SessionView:
+    """Import a session
+
+    Stop using the string session yourself before: two users of one session are its end.
+    """
+    caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
+    remember_standing(parts().limits.hit(Quota("imports", caller.tenant_id, per_minute)))
+    row = import_session(
+        parts().core,
+        tenant_id=caller.tenant_id,
+        session_string=body.session_string.get_secret_value(),
+        telegram_user_id=body.telegram_user_id,
+        actor=caller.actor,
+    )
+    return view_session(row)
+
+
 @sessions.get("/<id:session_id>")
 @needs("sessions:read")
 @sessions.output(SessionView)
 def get_session(session_id: str) -> SessionView:
     """Read a session"""
     return read_session(parts().core.transaction, tenant_id=current_caller().tenant_id, session_id=session_id)
+
+
+@sessions.post("/<id:session_id>/validate")
+@answers_problems("session_leased", "session_not_active")
+@needs("sessions:write")
+@sessions.output(SessionView, status_code=202, description="Validated within seconds; see `last_validated_at`.")
+def validate(session_id: str) -> SessionView:
+    """Validate a session now"""
+    return view_session(validate_soon(parts().core, tenant_id=current_caller().tenant_id, session_id=session_id))
+
+
+@sessions.delete("/<id:session_id>")
+@needs("sessions:write")
+@sessions.output(SessionView, status_code=202, description="`revoking`; `revoked` once Telegram has confirmed it.")
+def delete_session(session_id: str) -> SessionView:
+    """Revoke a session
+
+    It is logged out at Telegram and erased. A lease on it is renewed no more and ends within 60 s.
+    """
+    caller = current_caller()
+    row = revoke_session(
+        parts().core, tenant_id=caller.tenant_id, session_id=session_id, actor=caller.actor, reason="requested"
+    )
+    return view_session(row)

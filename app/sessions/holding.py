@@ -1,0 +1,126 @@
+"""Holding a session as Latchkey itself: the same lease as a tenant's, for the seconds that a look at Telegram takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnExpressionArgument
+
+from app.core import Core
+from app.errors import Conflict, SealBroken
+from app.models import TelegramSession, Tenant
+from app.sessions.store import give_up_lease, take_lease
+from app.settings import DataCentre
+from app.telegram.connection import read_string_session
+from app.telegram.identity import ApiIdentity, identity_for
+from app.vault.opening import open_session
+
+HOLD_SECONDS = 60.0
+"""How long such a lease lasts; nothing is sent in its last ``_MARGIN_SECONDS``."""
+
+_MARGIN_SECONDS = 5.0
+
+
+class HoldLost(Conflict):
+    """Raised when this process may not use the session any more: its lease is about to run out."""
+
+    code = "lease_lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldSession:
+    """A session that this process holds, opened.
+
+    Args:
+        row: as it stood when the lease was taken; detached.
+        lease_id: what to write and give up under.
+        until: by ``time.monotonic``, which goes on while a process is stopped.
+    """
+
+    row: TelegramSession
+    lease_id: str
+    identity: ApiIdentity
+    auth_key: bytes = field(repr=False)
+    data_centre: DataCentre
+    until: float
+
+    def check(self) -> None:
+        """Make sure that the session may still be used.
+
+        Raises:
+            HoldLost: it may not; a process that was paused wakes up to that.
+        """
+        if time.monotonic() >= self.until:
+            raise HoldLost("This process held the session for too long.")
+
+
+def hold_session(
+    core: Core,
+    *,
+    session_id: str,
+    holder: str,
+    reason: str,
+    statuses: Collection[str],
+    conditions: Collection[ColumnExpressionArgument[bool]] = (),
+) -> HeldSession | None:
+    """Take a session's lease and open the session, which leaves an audit row.
+
+    Args:
+        holder: with ``OWN_HOLDER_PREFIX``.
+        reason: for the audit.
+        conditions: see ``take_lease``.
+
+    Returns:
+        None: it is leased, or does not meet the conditions.
+
+    Raises:
+        SealBroken, Conflict: the session does not open, or was erased; the lease is not taken.
+    """
+    until = time.monotonic() + HOLD_SECONDS - _MARGIN_SECONDS
+    with core.transaction() as db:
+        row = take_lease(
+            db,
+            session_id=session_id,
+            holder=holder,
+            ttl_seconds=HOLD_SECONDS,
+            statuses=statuses,
+            conditions=conditions,
+            lease_purpose=reason,
+        )
+        if row is None:
+            return None
+        tenant = db.get_one(Tenant, row.tenant_id)
+        text = open_session(
+            db,
+            keyring=core.keyring,
+            tenant_id=row.tenant_id,
+            session_id=session_id,
+            actor=core.actor,
+            reason=reason,
+        )
+        try:
+            auth_key, data_centre = read_string_session(text)
+        except ValueError as exc:
+            raise SealBroken("What was sealed for this session is not a string session.") from exc
+    assert row.lease_id is not None
+    return HeldSession(
+        row=row,
+        lease_id=row.lease_id,
+        identity=identity_for(core.settings, tenant.telegram | row.device),
+        auth_key=auth_key,
+        data_centre=data_centre,
+        until=until,
+    )
+
+
+def let_go(core: Core, held: HeldSession, **changes: Any) -> TelegramSession | None:
+    """Write what came of it and give the lease up. The connection is closed by now.
+
+    Returns:
+        The row, or None: the lease was lost, and nothing was written.
+    """
+    with core.transaction() as db:
+        return give_up_lease(db, session_id=held.row.id, lease_id=held.lease_id, **changes)

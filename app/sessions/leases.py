@@ -1,0 +1,202 @@
+"""Leases: one holder at a time may use a session, for a limited time, and gets its string session for it.
+
+Telegram kills an auth key that two connections use in parallel, so whoever opens a session holds its lease: a tenant by
+these calls, Latchkey itself by ``app.sessions.holding``. The fencing token only ever grows; a holder passes it on with what it
+writes elsewhere, so that a late writer can be told from its successor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func
+
+from app.clock import utc_now
+from app.core import Core
+from app.errors import Conflict
+from app.models import TelegramSession, Tenant
+from app.sessions.schedule import next_slot
+from app.sessions.store import (
+    database_now,
+    find_session,
+    give_up_lease,
+    take_lease,
+    why_not_free,
+    write_held,
+)
+from app.telegram.identity import identity_for
+from app.vault.opening import open_session
+
+_USABLE = ("active",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A lease, with what is needed to use the session: by the same api_id and under the same device names as always."""
+
+    lease_id: str
+    fencing_token: int
+    expires_at: datetime
+    session_string: str = field(repr=False)
+    telegram_user_id: int | None
+    dc_id: int
+    api_id: int
+    device: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewedLease:
+    """A lease that goes on."""
+
+    lease_id: str
+    fencing_token: int
+    expires_at: datetime
+
+
+def acquire_lease(
+    core: Core,
+    *,
+    tenant_id: str,
+    session_id: str,
+    holder: str,
+    ttl_seconds: float,
+    actor: str,
+    purpose: str | None = None,
+) -> Lease:
+    """Take an active session's lease and open the session, which leaves an audit row.
+
+    Args:
+        holder: who uses the session, as others are told who find it leased.
+        actor: who asks, for the audit: ``api-key:key_…``.
+        purpose: why, for the audit.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+        SessionLeased: somebody else holds it.
+        Conflict: ``session_not_active``.
+    """
+    try:
+        with core.transaction() as db:
+            row = take_lease(
+                db,
+                session_id=session_id,
+                holder=holder,
+                ttl_seconds=ttl_seconds,
+                statuses=_USABLE,
+                conditions=(TelegramSession.tenant_id == tenant_id,),
+                lease_purpose=purpose,
+                last_used_at=database_now(),
+            )
+            if row is None:
+                raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=_USABLE)
+            reason = f"leased to {holder}" + (f": {purpose}" if purpose else "")
+            session_string = open_session(
+                db, keyring=core.keyring, tenant_id=tenant_id, session_id=session_id, actor=actor, reason=reason
+            )
+            tenant = db.get_one(Tenant, tenant_id)
+            lease = _lease(core, row, tenant, session_string)
+    except Conflict as exc:
+        _count(core, exc.code)
+        raise
+    _count(core, "acquired")
+    return lease
+
+
+def renew_lease(
+    core: Core, *, tenant_id: str, session_id: str, lease_id: str, ttl_seconds: float, healthy: bool | None = None
+) -> RenewedLease:
+    """Let a lease go on for ``ttl_seconds`` from now, as long as it has not run out and the session is active.
+
+    Args:
+        healthy: True: Telegram answered this holder, which counts as validation. False: it looks dead; it is validated as
+            soon as the lease ends. None: nothing is known.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+        Conflict: ``lease_lost``: it ran out, was given up or taken over, or the session is being revoked.
+    """
+    with core.transaction() as db:
+        row = write_held(
+            db,
+            session_id=session_id,
+            lease_id=lease_id,
+            conditions=(
+                TelegramSession.tenant_id == tenant_id,
+                TelegramSession.status.in_(_USABLE),
+                TelegramSession.lease_expires_at > database_now(),
+            ),
+            lease_expires_at=database_now() + timedelta(seconds=ttl_seconds),
+            last_used_at=database_now(),
+            **_health(core, session_id, healthy),
+        )
+        lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
+    if row is None or row.lease_expires_at is None:
+        _count(core, "lost")
+        assert lost is not None
+        raise lost
+    _count(core, "renewed")
+    return RenewedLease(lease_id=lease_id, fencing_token=row.fencing_token, expires_at=row.lease_expires_at)
+
+
+def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str) -> None:
+    """Give a lease up; the holder has disconnected before.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+        Conflict: ``lease_lost``: somebody else took it over, or it was given up already.
+    """
+    slot = next_slot(session_id, now=utc_now(), interval_seconds=core.settings.validation_interval_seconds)
+    with core.transaction() as db:
+        row = give_up_lease(
+            db,
+            session_id=session_id,
+            lease_id=lease_id,
+            conditions=(TelegramSession.tenant_id == tenant_id,),
+            # It may have been put off until this lease would have run out.
+            next_validation_at=func.least(TelegramSession.next_validation_at, slot),
+        )
+        lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
+    if lost is not None:
+        _count(core, "lost")
+        raise lost
+    _count(core, "released")
+
+
+def _lease(core: Core, row: TelegramSession, tenant: Tenant, session_string: str) -> Lease:
+    assert row.lease_id is not None
+    assert row.lease_expires_at is not None
+    identity = identity_for(core.settings, tenant.telegram | row.device)
+    return Lease(
+        lease_id=row.lease_id,
+        fencing_token=row.fencing_token,
+        expires_at=row.lease_expires_at,
+        session_string=session_string,
+        telegram_user_id=row.telegram_user_id,
+        dc_id=row.dc_id,
+        api_id=identity.api_id,
+        device=identity.device(),
+    )
+
+
+def _health(core: Core, session_id: str, healthy: bool | None) -> dict[str, Any]:
+    if healthy is None:
+        return {}
+    now = utc_now()
+    if not healthy:
+        return {"next_validation_at": now}
+    interval = core.settings.validation_interval_seconds
+    return {
+        "last_validated_at": now,
+        "next_validation_at": next_slot(session_id, now=now, interval_seconds=interval),
+    }
+
+
+def _lost(row: TelegramSession) -> Conflict:
+    why = "it ran out or was given up" if row.status in _USABLE else f"the session is {row.status}"
+    return Conflict(f"This lease is lost: {why}. Disconnect, and acquire a new one.", code="lease_lost")
+
+
+def _count(core: Core, outcome: str) -> None:
+    core.metrics.session_leases.labels(outcome=outcome).inc()

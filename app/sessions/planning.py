@@ -1,0 +1,135 @@
+"""Planning validations: which sessions are due, handed out in batches, each to one worker.
+
+A planned session's ``next_validation_at`` is set to one moment ahead, and the batch's message carries that moment: it is
+the ticket. Who validates needs it to be in the row still, so a message that comes twice, or too late, does nothing; and when
+a message is lost, the session is simply due again at that moment.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import case, select, update
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.clock import utc_now
+from app.core import Core
+from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
+from app.sessions.store import (
+    OWN_HOLDER_PREFIX,
+    database_now,
+    find_session,
+    lease_is_free,
+    not_active,
+    why_not_free,
+)
+
+VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
+BATCH_SESSIONS = 32
+BATCHES_AT_ONCE = 25
+TICKET_SECONDS = 120.0
+"""How long a batch may be on its way before its sessions are due again."""
+
+_TURNED_AWAY_SECONDS = (3.0, 10.0)
+
+
+class _Due(NamedTuple):
+    session_id: str
+    planned: bool
+
+
+def plan_validations(core: Core) -> int:
+    """Send what is due in batches, the most overdue first. Any number of planners may run at once.
+
+    At most ``BATCHES_AT_ONCE`` batches, so that one run is short; the next one goes on. A leased session is not sent: it is
+    due again when its lease runs out.
+
+    Returns:
+        How many sessions were sent.
+    """
+    sent = 0
+    for _ in range(BATCHES_AT_ONCE):
+        ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
+        with core.transaction() as db:
+            due = _take_due(db, ticket=ticket)
+        planned = [each.session_id for each in due if each.planned]
+        if len(planned) < len(due):
+            core.metrics.session_validations.labels(outcome="leased").inc(len(due) - len(planned))
+        if planned:
+            core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), *planned)
+        sent += len(planned)
+        if len(due) < BATCH_SESSIONS:
+            break
+    return sent
+
+
+def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSession:
+    """Have a session validated now. While Latchkey itself is at it, nothing more is needed.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+        SessionLeased: a tenant holds it.
+        Conflict: ``session_not_active``.
+    """
+    ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
+    with core.transaction() as db:
+        planned = db.scalar(
+            update(TelegramSession)
+            .where(
+                TelegramSession.id == session_id,
+                TelegramSession.tenant_id == tenant_id,
+                TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
+                lease_is_free(),
+            )
+            .values(next_validation_at=ticket)
+            .returning(TelegramSession.id)
+        )
+        row = find_session(db, tenant_id=tenant_id, session_id=session_id)
+    if planned is None:
+        if row.status not in VALIDATED_SESSION_STATUSES:
+            raise not_active(row)
+        if not (row.lease_holder or "").startswith(OWN_HOLDER_PREFIX):
+            raise why_not_free(row, statuses=VALIDATED_SESSION_STATUSES)
+        return row
+    core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), session_id)
+    return row
+
+
+def put_off(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: datetime | None = None) -> None:
+    """Give planned sessions back.
+
+    Args:
+        until: when they are due again; None: within seconds, because no one here has the time.
+    """
+    again_at = until or utc_now() + timedelta(seconds=random.uniform(*_TURNED_AWAY_SECONDS))  # noqa: S311  # spreads load
+    with core.transaction() as db:
+        db.execute(
+            update(TelegramSession)
+            .where(TelegramSession.id.in_(sorted(session_ids)), TelegramSession.next_validation_at == ticket)
+            .values(next_validation_at=again_at)
+        )
+
+
+def _take_due(db: DatabaseSession, *, ticket: datetime) -> list[_Due]:
+    due = (
+        select(TelegramSession.id)
+        .where(
+            TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
+            TelegramSession.next_validation_at <= database_now(),
+        )
+        .order_by(TelegramSession.next_validation_at)
+        .limit(BATCH_SESSIONS)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    rows = db.execute(
+        update(TelegramSession)
+        .where(TelegramSession.id == due.c.id)
+        .values(next_validation_at=case((lease_is_free(), ticket), else_=TelegramSession.lease_expires_at))
+        .returning(TelegramSession.id, TelegramSession.next_validation_at)
+        .execution_options(synchronize_session=False)
+    )
+    return [_Due(session_id, planned=at == ticket) for session_id, at in rows]

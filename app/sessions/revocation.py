@@ -1,0 +1,113 @@
+"""Revoking: the committed wish that a session ends, and the sweep that does not forget it.
+
+``revoking`` (or ``replaced``) with ``logout_pending`` is the wish; ``app.sessions.logging_out`` fulfils it, again and again
+with growing pauses, until Telegram says that the key is no longer authorized.
+
+Revoking wins over a lease, but does not use the key beside its holder: the lease is not renewed any more (409
+``lease_lost``), it ends ``REVOKE_GRACE_SECONDS`` from now at the latest, whatever was granted, and the log-out goes out when
+it has ended or was released.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from sqlalchemy import ColumnExpressionArgument, select, update
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.core import Core
+from app.models import TelegramSession
+from app.sessions.store import database_now, find_session, shortened_lease
+from app.vault.audit import record_event
+
+LOG_OUT_TASK = "latchkey.log_out_session"
+REVOCABLE = ("active", "quarantined", "invalid", "replaced")
+MESSAGE_SECONDS = 120.0
+"""How long a message may be on its way before the sweep sends another."""
+
+_SWEEP = 100
+_TURNED_AWAY_SECONDS = (2.0, 8.0)
+
+
+def revoke_session(core: Core, *, tenant_id: str, session_id: str, actor: str, reason: str) -> TelegramSession:
+    """Mark a session as revoking and have it logged out. One that is revoking or revoked already stays as it is.
+
+    Args:
+        actor: who asks, for the audit.
+        reason: why, as the session shows it: ``requested``.
+
+    Raises:
+        NotFound: there is no such session, or it is another tenant's.
+    """
+    whose = (TelegramSession.id == session_id, TelegramSession.tenant_id == tenant_id)
+    with core.transaction() as db:
+        marked = mark_revoking(db, *whose, actor=actor, reason=reason)
+        row = marked[0] if marked else find_session(db, tenant_id=tenant_id, session_id=session_id)
+    if marked:
+        core.dispatch(LOG_OUT_TASK, session_id)
+    return row
+
+
+def mark_revoking(
+    db: DatabaseSession, *conditions: ColumnExpressionArgument[bool], actor: str, reason: str
+) -> list[TelegramSession]:
+    """Mark the sessions that meet the conditions as revoking, each with an audit row; the caller sends ``LOG_OUT_TASK``."""
+    marked = db.scalars(
+        update(TelegramSession)
+        .where(TelegramSession.status.in_(REVOCABLE), *conditions)
+        .values(
+            status="revoking",
+            reason=reason,
+            version=TelegramSession.version + 1,
+            updated_at=database_now(),
+            next_validation_at=None,
+            logout_pending=True,
+            logout_tries=0,
+            next_logout_at=database_now() + timedelta(seconds=MESSAGE_SECONDS),
+            lease_expires_at=shortened_lease(),
+        )
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).all()
+    for row in marked:
+        record_event(db, tenant_id=row.tenant_id, actor=actor, action="session.revoking", subject=row.id, reason=reason)
+    return list(marked)
+
+
+def sweep_log_outs(core: Core) -> int:
+    """Send log-outs that are due, ``_SWEEP`` at most. Any number of sweeps may run at once.
+
+    Returns:
+        How many were sent.
+    """
+    due = (
+        select(TelegramSession.id)
+        .where(TelegramSession.logout_pending, TelegramSession.next_logout_at <= database_now())
+        .order_by(TelegramSession.next_logout_at)
+        .limit(_SWEEP)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    with core.transaction() as db:
+        session_ids = db.scalars(
+            update(TelegramSession)
+            .where(TelegramSession.id == due.c.id)
+            .values(next_logout_at=database_now() + timedelta(seconds=MESSAGE_SECONDS))
+            .returning(TelegramSession.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    for session_id in session_ids:
+        core.dispatch(LOG_OUT_TASK, session_id)
+    return len(session_ids)
+
+
+def leave_to_sweep(core: Core, session_id: str) -> None:
+    """Give a log-out back, because no one here has the time; it is due again within seconds."""
+    seconds = random.uniform(*_TURNED_AWAY_SECONDS)  # noqa: S311  # spreads load only
+    with core.transaction() as db:
+        db.execute(
+            update(TelegramSession)
+            .where(TelegramSession.id == session_id, TelegramSession.logout_pending)
+            .values(next_logout_at=database_now() + timedelta(seconds=seconds))
+        )

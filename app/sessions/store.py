@@ -1,0 +1,169 @@
+"""The rows of sessions: the compare-and-set writes that leases rest on. Time is the database's, whoever asks.
+
+A lease is a session's ``lease_*`` columns. It is free when there is no ``lease_id`` or when its time is up; whoever takes
+it raises the fencing token; whoever holds it writes under its ``lease_id``, so that one who lost it writes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, DateTime, case, func, or_, select, update
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.clock import utc_now
+from app.errors import Conflict, NotFound, SessionLeased
+from app.ids import new_id
+from app.models import TelegramSession
+
+OWN_HOLDER_PREFIX = "latchkey:"
+"""Holders of that kind are Latchkey's own: the validator, a revocation. They hold a session for seconds."""
+
+REVOKE_GRACE_SECONDS = 60.0
+"""A session that is revoked or replaced leaves its holder that much time at most, whatever was granted."""
+
+NO_LEASE: dict[str, Any] = dict.fromkeys(("lease_id", "lease_holder", "lease_purpose", "lease_expires_at"))
+"""The columns of a session that nobody holds."""
+
+
+def database_now() -> ColumnElement[datetime]:
+    """The database's clock at the moment a row is looked at, not when the transaction began."""
+    return func.clock_timestamp(type_=DateTime(timezone=True))
+
+
+def lease_is_free() -> ColumnElement[bool]:
+    """True of a row that nobody holds."""
+    return or_(TelegramSession.lease_expires_at.is_(None), TelegramSession.lease_expires_at <= database_now())
+
+
+def shortened_lease() -> ColumnElement[datetime | None]:
+    """The end of the present lease, if there is one, brought forward for a revocation."""
+    soon = database_now() + timedelta(seconds=REVOKE_GRACE_SECONDS)
+    return case(
+        (TelegramSession.lease_expires_at.is_not(None), func.least(TelegramSession.lease_expires_at, soon)), else_=None
+    )
+
+
+def fingerprint(auth_key: bytes) -> bytes:
+    """What tells that two sessions are the same auth key: SHA-256 of its 256 random bytes, which nobody can guess."""
+    return hashlib.sha256(b"latchkey-auth-key" + auth_key).digest()
+
+
+def take_lease(
+    db: DatabaseSession,
+    *,
+    session_id: str,
+    holder: str,
+    ttl_seconds: float,
+    statuses: Collection[str],
+    conditions: Collection[ColumnExpressionArgument[bool]] = (),
+    **changes: Any,
+) -> TelegramSession | None:
+    """Take a session's lease if it is free; one of any number of callers wins.
+
+    Args:
+        statuses: the session must be in one of them.
+        conditions: what else must be true of the row.
+        changes: columns to set beside the lease's.
+
+    Returns:
+        The row as it stands now, or None: it is leased, in another status, or not there.
+    """
+    return db.scalar(
+        update(TelegramSession)
+        .where(TelegramSession.id == session_id, TelegramSession.status.in_(statuses), lease_is_free(), *conditions)
+        .values(
+            lease_id=new_id("lse"),
+            lease_holder=holder,
+            lease_expires_at=database_now() + timedelta(seconds=ttl_seconds),
+            fencing_token=TelegramSession.fencing_token + 1,
+            **({"lease_purpose": None} | changes),
+        )
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )
+
+
+def write_held(
+    db: DatabaseSession,
+    *,
+    session_id: str,
+    lease_id: str,
+    conditions: Collection[ColumnExpressionArgument[bool]] = (),
+    **changes: Any,
+) -> TelegramSession | None:
+    """Write to a session under its lease, whether that has run out or not, as long as nobody else took it.
+
+    Returns:
+        The row as it stands now, or None: the lease is somebody else's or was given up; nothing was written.
+    """
+    return _write(db, session_id, lease_id, conditions, changes)
+
+
+def give_up_lease(
+    db: DatabaseSession,
+    *,
+    session_id: str,
+    lease_id: str,
+    conditions: Collection[ColumnExpressionArgument[bool]] = (),
+    **changes: Any,
+) -> TelegramSession | None:
+    """Write to a session under its lease, and give the lease up. A log-out that waited for that is due now.
+
+    Returns:
+        As ``write_held``.
+    """
+    waiting = case((TelegramSession.logout_pending, database_now()), else_=TelegramSession.next_logout_at)
+    return _write(db, session_id, lease_id, conditions, {"next_logout_at": waiting} | changes | NO_LEASE)
+
+
+def find_session(db: DatabaseSession, *, tenant_id: str, session_id: str) -> TelegramSession:
+    """Read a tenant's session as it is stored now.
+
+    Raises:
+        NotFound: there is none, or it is another tenant's.
+    """
+    row = db.scalar(
+        select(TelegramSession)
+        .where(TelegramSession.id == session_id, TelegramSession.tenant_id == tenant_id)
+        .execution_options(populate_existing=True)
+    )
+    if row is None:
+        raise NotFound("There is no such session.")
+    return row
+
+
+def why_not_free(row: TelegramSession, *, statuses: Collection[str]) -> Conflict:
+    """Say why a session's lease could not be taken."""
+    if row.status not in statuses:
+        return not_active(row)
+    # One that ended between the attempt and this look is told as ending now: the caller tries again at once.
+    return SessionLeased(
+        "Somebody else holds this session; try again when the lease ends.",
+        holder=row.lease_holder or "unknown",
+        expires_at=row.lease_expires_at or utc_now(),
+    )
+
+
+def not_active(row: TelegramSession) -> Conflict:
+    """Say that a session's status does not allow the call."""
+    return Conflict(f"This session is {row.status}; it cannot be used.", code="session_not_active")
+
+
+def _write(
+    db: DatabaseSession,
+    session_id: str,
+    lease_id: str,
+    conditions: Collection[ColumnExpressionArgument[bool]],
+    changes: dict[str, Any],
+) -> TelegramSession | None:
+    return db.scalar(
+        update(TelegramSession)
+        .where(TelegramSession.id == session_id, TelegramSession.lease_id == lease_id, *conditions)
+        .values(**changes)
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    )

@@ -1,0 +1,198 @@
+"""Validating sessions: asking Telegram whose they are, which tells whether they still are.
+
+The decision, for one session:
+
+1. Take its lease, if its ticket is still good and nobody uses it.
+2. Make sure that no other session has its auth key (a restored one may), before that key is used.
+3. Ask ``users.getUsers`` for ourselves, on a connection that wants no updates.
+4. An answer: alive. A word from Telegram that the authorization is over: dead, by its cause; AUTH_KEY_UNREGISTERED is
+   believed only when a new connection hears it again. Anything else (network, timeout, flood wait, 5xx, a refusal): nothing
+   is known, and nothing changes.
+5. Disconnect, then write the verdict and give the lease up in one statement.
+6. Once a day, see whether dead logins of ours are left on the account (``app.sessions.ghosts``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
+
+from app.clock import utc_now
+from app.core import Core
+from app.errors import AppError, FloodWait, SealBroken, Transient, Unavailable
+from app.logs import get_logger
+from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
+from app.sessions.claim import Account, account_of
+from app.sessions.ghosts import end_ghosts, is_due
+from app.sessions.holding import HeldSession, HoldLost, hold_session, let_go
+from app.sessions.planning import put_off
+from app.sessions.schedule import next_slot
+from app.sessions.store import OWN_HOLDER_PREFIX, fingerprint, write_held
+from app.sessions.verdicts import LogInAgain, Outcome, found_alive, found_dead, found_nothing, refuse_import
+from app.sessions.visit import Visit
+from app.telegram.errors import NotAuthorized, PasswordNeeded
+from app.telegram.parts import TelegramParts
+
+SESSIONS_AT_ONCE = 16
+START_SECONDS = 15.0
+"""A batch starts no session after that long, so that a worker that must leave can; the rest is due again soon."""
+
+_VISIT_SECONDS = 40.0
+_ASK_AGAIN_SECONDS = 2.0  # for 1-2 s after a migration AUTH_KEY_UNREGISTERED can be wrong
+_UNREACHABLE_SECONDS = 300.0
+_HOLDER = OWN_HOLDER_PREFIX + "validator"
+
+_log = get_logger(__name__)
+
+
+async def validate_batch(
+    core: Core,
+    telegram: TelegramParts,
+    *,
+    session_ids: Sequence[str],
+    ticket: datetime,
+    log_in_again: LogInAgain,
+    at_once: int = SESSIONS_AT_ONCE,
+) -> Counter[Outcome]:
+    """Validate planned sessions, some at once. May be repeated: the ticket lets each be validated once.
+
+    Args:
+        ticket: the ``next_validation_at`` that they were planned with.
+
+    Returns:
+        How many came to which outcome; those whose ticket had gone are left out.
+    """
+    outcomes: Counter[Outcome] = Counter()
+    waiting = iter(session_ids)
+    stop_at = time.monotonic() + START_SECONDS
+
+    async def work() -> None:
+        for session_id in waiting:
+            outcome = await validate(core, telegram, session_id=session_id, ticket=ticket, log_in_again=log_in_again)
+            if outcome is not None:
+                outcomes[outcome] += 1
+            if time.monotonic() > stop_at:
+                return
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(at_once, len(session_ids))):
+            group.create_task(work())
+    return outcomes
+
+
+async def validate(
+    core: Core, telegram: TelegramParts, *, session_id: str, ticket: datetime, log_in_again: LogInAgain
+) -> Outcome | None:
+    """Validate one session; never raises.
+
+    Returns:
+        None: its ticket has gone, or somebody holds it.
+    """
+    outcome: Outcome = "error"
+    try:
+        held = await telegram.runtime.in_thread(_hold, core, session_id, ticket)
+        if held is None:
+            return None
+        outcome = await _validate_held(core, telegram, held, log_in_again)
+    except Unavailable as exc:
+        _log.warning("validation.put_off", session_id=session_id, detail=exc.detail)
+        return None
+    except SealBroken as exc:
+        _log.error("validation.seal_broken", session_id=session_id, detail=exc.detail)
+        outcome = "sealed"
+        await telegram.runtime.in_thread(_skip_turn, core, session_id, ticket)
+    except Exception:  # noqa: BLE001  # the outermost edge of this session's part of the task: its batch goes on
+        _log.exception("validation.failed", session_id=session_id)
+    core.metrics.session_validations.labels(outcome=outcome).inc()
+    return outcome
+
+
+def _hold(core: Core, session_id: str, ticket: datetime) -> HeldSession | None:
+    return hold_session(
+        core,
+        session_id=session_id,
+        holder=_HOLDER,
+        reason="validation",
+        statuses=VALIDATED_SESSION_STATUSES,
+        conditions=(TelegramSession.next_validation_at == ticket,),
+    )
+
+
+def _skip_turn(core: Core, session_id: str, ticket: datetime) -> None:
+    interval = core.settings.validation_interval_seconds
+    again_at = next_slot(session_id, now=utc_now(), interval_seconds=interval)
+    put_off(core, [session_id], ticket=ticket, until=again_at)
+
+
+async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
+    in_thread = telegram.runtime.in_thread
+    try:
+        if held.row.auth_key_hash is None and not await in_thread(_claim_auth_key, core, held):
+            return await in_thread(refuse_import, core, held, reason="duplicate", cause="session_exists")
+        return await _examine(core, telegram, held, log_in_again)
+    finally:
+        # Whatever happened: a lease that a verdict has given up already is nobody's concern here.
+        await in_thread(let_go, core, held)
+
+
+def _claim_auth_key(core: Core, held: HeldSession) -> bool:
+    """Note the auth key of a session that came without (from a backup). False: another session has it already."""
+    try:
+        with core.transaction() as db:
+            write_held(db, session_id=held.row.id, lease_id=held.lease_id, auth_key_hash=fingerprint(held.auth_key))
+    except IntegrityError:
+        return False
+    return True
+
+
+async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
+    in_thread = telegram.runtime.in_thread
+    try:
+        account = await _ask(core, telegram, held)
+    except NotAuthorized as exc:
+        _log.info("session.dead", session_id=held.row.id, tenant_id=held.row.tenant_id, cause=exc.cause)
+        return await in_thread(found_dead, core, held, cause=exc.cause, log_in_again=log_in_again)
+    except PasswordNeeded:
+        return await in_thread(found_dead, core, held, cause="password_needed", log_in_again=log_in_again)
+    except FloodWait as exc:
+        wait_seconds = telegram.floods.countdown(exc.wait_seconds)
+        return await in_thread(found_nothing, core, held, outcome="flood_wait", wait_seconds=wait_seconds)
+    except HoldLost:
+        return "lost"
+    except (Transient, TimeoutError, Unavailable):
+        interval = core.settings.validation_interval_seconds
+        wait_seconds = min(interval, _UNREACHABLE_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load only
+        return await in_thread(found_nothing, core, held, outcome="unreachable", wait_seconds=wait_seconds)
+    except AppError as exc:
+        _log.warning("validation.refused", session_id=held.row.id, detail=exc.detail)
+        return await in_thread(found_nothing, core, held, outcome="refused")
+    return await in_thread(found_alive, core, held, account)
+
+
+async def _ask(core: Core, telegram: TelegramParts, held: HeldSession) -> Account:
+    async with asyncio.timeout(_VISIT_SECONDS), Visit(core, telegram, held) as visit:
+        try:
+            account = await _whose(visit)
+        except NotAuthorized as exc:
+            if exc.cause != "auth_key_unregistered":
+                raise
+            await visit.close()
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            account = await _whose(visit)
+        if is_due(held.row):
+            await end_ghosts(core, telegram, visit, held)
+        return account
+
+
+async def _whose(visit: Visit) -> Account:
+    users: list[Any] = await visit.call(GetUsersRequest([InputUserSelf()]))
+    return account_of(users[0])

@@ -1,0 +1,256 @@
+"""Writing down what a validation found. Each verdict ends the lease that it was found under, in the same statement.
+
+A validation that was overtaken (its lease ran out, and somebody else took it) writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.clock import utc_now
+from app.core import Core
+from app.models import TelegramSession
+from app.sessions.claim import Account, lock_account, mask_phone
+from app.sessions.holding import HeldSession
+from app.sessions.schedule import next_slot
+from app.sessions.store import give_up_lease
+from app.vault.audit import record_event
+from app.webhooks.outbox import has_listener, queue_event
+
+IMPORTED = "imported"
+"""A quarantined session's reason: a caller brought it. Any other came from a backup."""
+
+ERASED: dict[str, Any] = {"session_sealed": None, "key_id": None, "auth_key_hash": None}
+
+
+class LoginLink(NamedTuple):
+    """A login that was started for somebody, and where they find it. The page also needs the login's client secret, which
+    stays sealed: it is added when the link is handed out."""
+
+    login_id: str
+    url: str
+
+
+LogInAgain = Callable[[TelegramSession], LoginLink]
+"""Starts a login for the user of a session that died. Passed in: logins stand above sessions."""
+
+Outcome = Literal[
+    "ok",
+    "invalid",
+    "ownership_mismatch",
+    "duplicate",
+    "flood_wait",
+    "unreachable",
+    "refused",
+    "sealed",
+    "lost",
+    "error",
+]
+"""What a validation came to; the metric's label."""
+
+
+def found_alive(core: Core, held: HeldSession, account: Account) -> Outcome:
+    """Telegram answered with the session's account: refresh it; one that was quarantined becomes active, or is refused."""
+    with core.transaction() as db:
+        if held.row.status == "quarantined":
+            return _admit(core, db, held, account)
+        written = _let_go(db, held, _standing(core, held, account) | _names(held.row, account))
+    return "ok" if written else "lost"
+
+
+def found_dead(core: Core, held: HeldSession, *, cause: str, log_in_again: LogInAgain) -> Outcome:
+    """Telegram said that the authorization is over: the session is invalid, and its tenant hears of it.
+
+    The ciphertext stays until the session is deleted: an account that was banned may come back.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis is away; nothing was written.
+    """
+    link = _start_login(core, held.row, log_in_again)
+    with core.transaction() as db:
+        if not _end(core, db, held, reason=cause, link=link, auth_key_hash=None):
+            return "lost"
+    return "invalid"
+
+
+def refuse_import(core: Core, held: HeldSession, *, reason: Outcome, cause: str) -> Outcome:
+    """End a quarantined session that may not be used here: erased, and not logged out, for it belongs to whoever brought it."""
+    with core.transaction() as db:
+        return reason if _end(core, db, held, reason=cause, link=None, **ERASED) else "lost"
+
+
+def found_nothing(core: Core, held: HeldSession, *, outcome: Outcome, wait_seconds: float | None = None) -> Outcome:
+    """Nothing is known: no harm is done, and the session's turn comes again.
+
+    Args:
+        wait_seconds: not before that long; None: at its next slot.
+    """
+    now = utc_now()
+    again_at = next_slot(held.row.id, now=now, interval_seconds=core.settings.validation_interval_seconds)
+    if wait_seconds is not None:
+        again_at = now + timedelta(seconds=wait_seconds)
+    with core.transaction() as db:
+        return outcome if _let_go(db, held, {"next_validation_at": again_at}) else "lost"
+
+
+def _admit(core: Core, db: DatabaseSession, held: HeldSession, account: Account) -> Outcome:
+    """Make a quarantined session active, unless it is somebody else's, or its user has an active one: never two."""
+    row = held.row
+    if row.telegram_user_id not in (None, account.telegram_user_id):
+        core.metrics.ownership_mismatch.labels(tenant_id=row.tenant_id).inc()
+        return _refused(core, db, held, "ownership_mismatch", "ownership_mismatch", account)
+    lock_account(db, tenant_id=row.tenant_id, telegram_user_id=account.telegram_user_id)
+    if _has_active(db, row.tenant_id, account.telegram_user_id):
+        if row.reason == IMPORTED:
+            return _refused(core, db, held, "duplicate", "session_exists", account)
+        return _replace(db, held, account)
+    changes = _standing(core, held, account) | {
+        "status": "active",
+        "reason": None,
+        "version": TelegramSession.version + 1,
+        "telegram_user_id": account.telegram_user_id,
+        "last_used_at": utc_now(),
+        "username": account.username,
+        "first_name": account.first_name,
+        "phone_masked": mask_phone(account.phone),
+    }
+    if not _let_go(db, held, changes):
+        return "lost"
+    _audit(core, db, row, action="session.admitted", reason=row.reason or "validated")
+    return "ok"
+
+
+def _refused(
+    core: Core, db: DatabaseSession, held: HeldSession, outcome: Outcome, reason: str, account: Account
+) -> Outcome:
+    details = {"expected_telegram_user_id": held.row.telegram_user_id, "telegram_user_id": account.telegram_user_id}
+    return outcome if _end(core, db, held, reason=reason, link=None, details=details, **ERASED) else "lost"
+
+
+def _replace(db: DatabaseSession, held: HeldSession, account: Account) -> Outcome:
+    """A restored session whose user has logged in anew since: the newest wins, and this one is logged out."""
+    changes = {
+        "status": "replaced",
+        "version": TelegramSession.version + 1,
+        "telegram_user_id": account.telegram_user_id,
+        "next_validation_at": None,
+        "logout_pending": True,
+        "next_logout_at": utc_now(),
+    }
+    written = _let_go(db, held, changes)
+    if written is None:
+        return "lost"
+    queue_event(db, tenant_id=written.tenant_id, event="session.replaced", payload=event_payload(written))
+    return "duplicate"
+
+
+def event_payload(row: TelegramSession, **members: Any) -> dict[str, Any]:
+    """What every webhook of a session carries."""
+    return {
+        "session_id": row.id,
+        "telegram_user_id": row.telegram_user_id,
+        "reason": row.reason,
+        "metadata": row.client_metadata,
+    } | members
+
+
+def _end(
+    core: Core,
+    db: DatabaseSession,
+    held: HeldSession,
+    *,
+    reason: str,
+    link: LoginLink | None,
+    details: dict[str, Any] | None = None,
+    **changes: Any,
+) -> bool:
+    written = _let_go(
+        db,
+        held,
+        {"status": "invalid", "reason": reason, "version": TelegramSession.version + 1, "next_validation_at": None}
+        | changes,
+    )
+    if written is None:
+        return False
+    _audit(core, db, written, action="session.invalid", reason=reason, details=details)
+    login = {"login_id": link.login_id, "login_url": link.url} if link else {"login_id": None, "login_url": None}
+    queue_event(db, tenant_id=written.tenant_id, event="session.invalid", payload=event_payload(written, **login))
+    return True
+
+
+def _start_login(core: Core, row: TelegramSession, log_in_again: LogInAgain) -> LoginLink | None:
+    # A login costs a worker ten minutes of waiting: not when nobody would hear of it.
+    with core.transaction() as db:
+        heard = has_listener(db, tenant_id=row.tenant_id)
+    return log_in_again(row) if heard else None
+
+
+def _let_go(db: DatabaseSession, held: HeldSession, changes: dict[str, Any]) -> TelegramSession | None:
+    return give_up_lease(
+        db,
+        session_id=held.row.id,
+        lease_id=held.lease_id,
+        # A revocation may have begun meanwhile; its word stands.
+        conditions=(TelegramSession.status == held.row.status,),
+        updated_at=utc_now(),
+        **changes,
+    )
+
+
+def _standing(core: Core, held: HeldSession, account: Account) -> dict[str, Any]:
+    now = utc_now()
+    return {
+        "last_validated_at": now,
+        "next_validation_at": next_slot(
+            held.row.id, now=now, interval_seconds=core.settings.validation_interval_seconds
+        ),
+    }
+
+
+def _names(row: TelegramSession, account: Account) -> dict[str, Any]:
+    names = {
+        "username": account.username,
+        "first_name": account.first_name,
+        "phone_masked": mask_phone(account.phone),
+    }
+    # The version counts what a backup must hold; a validation that found nothing new is no reason for one.
+    unchanged = all(getattr(row, name) == value for name, value in names.items())
+    return {} if unchanged else names | {"version": TelegramSession.version + 1}
+
+
+def _has_active(db: DatabaseSession, tenant_id: str, telegram_user_id: int) -> bool:
+    return (
+        db.scalar(
+            select(TelegramSession.id).where(
+                TelegramSession.tenant_id == tenant_id,
+                TelegramSession.telegram_user_id == telegram_user_id,
+                TelegramSession.status == "active",
+            )
+        )
+        is not None
+    )
+
+
+def _audit(
+    core: Core,
+    db: DatabaseSession,
+    row: TelegramSession,
+    *,
+    action: str,
+    reason: str,
+    details: dict[str, Any] | None = None,
+) -> None:
+    record_event(
+        db,
+        tenant_id=row.tenant_id,
+        actor=core.actor,
+        action=action,
+        subject=row.id,
+        reason=reason,
+        details=details,
+    )

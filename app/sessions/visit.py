@@ -1,0 +1,73 @@
+"""A visit: a few paced calls on a session that this process holds, on a connection that wants no updates."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import TracebackType
+from typing import Any
+
+from app.core import Core
+from app.sessions.holding import HeldSession
+from app.telegram.calls import PACE_SECONDS, PacedCaller, method_name
+from app.telegram.connection import TelegramConnection
+from app.telegram.parts import TelegramParts
+
+
+class Visit:
+    """See the module. An ``async with`` block; at its end the connection is closed, and the lease may be given up."""
+
+    def __init__(self, core: Core, telegram: TelegramParts, held: HeldSession) -> None:
+        self._telegram = telegram
+        self._held = held
+        self._connection: TelegramConnection | None = None
+        user_id = held.row.telegram_user_id
+        self._scope = f"user:{user_id}" if user_id is not None else f"session:{held.row.id}"
+        self._caller = PacedCaller(
+            floods=telegram.floods, metrics=core.metrics, scope=self._scope, fresh=False, guard=self._guard
+        )
+
+    async def __aenter__(self) -> Visit:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def call(self, request: Any) -> Any:
+        """Make one request, on the present connection or a new one.
+
+        Raises:
+            HoldLost: the lease is about to run out.
+            as ``PacedCaller.call`` and ``TelegramConnection.open``.
+        """
+        if self._connection is None or not self._connection.connected:
+            await self._open(method_name(request))
+        assert self._connection is not None
+        return await self._caller.call(self._connection, request)
+
+    async def close(self) -> None:
+        """Disconnect without logging out; the next call connects again. May be repeated."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def _open(self, method: str) -> None:
+        await self.close()
+        await self._telegram.floods.check(method=method, scope=self._scope)
+        # Whoever held the session before may have used it a moment ago.
+        await asyncio.sleep(random.uniform(*PACE_SECONDS))  # noqa: S311  # pacing needs no secrecy
+        await self._guard()
+        connection = TelegramConnection(
+            identity=self._held.identity,
+            data_centre=self._held.data_centre,
+            auth_key=self._held.auth_key,
+            handshakes=self._telegram.handshakes,
+            receive_updates=False,
+        )
+        await connection.open()
+        self._connection = connection
+
+    async def _guard(self) -> None:
+        self._held.check()

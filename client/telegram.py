@@ -1,0 +1,110 @@
+"""A Telethon client that keeps to its lease: paced, calm when it reconnects, and silent once the lease is over.
+
+It is an ordinary ``TelegramClient`` otherwise; anything that Telethon can do goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from telethon import TelegramClient
+from telethon.errors import AuthKeyDuplicatedError, UnauthorizedError
+from telethon.network import ConnectionTcpFull
+from telethon.sessions import StringSession
+
+from client.errors import LeaseLost
+
+Guard = Callable[[], None]
+"""Raises LeaseLost once the session may not be used any more."""
+
+_FIRST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 30.0
+_CALM_SECONDS = 30.0  # a connection that lasted that long was a good one
+_API_HASH = "not needed: the session is authorized"
+
+
+class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no types
+    """See the module.
+
+    Args:
+        pace_seconds: the pause between the starts of two requests: at least, and at most.
+        guard: asked before anything is sent.
+        options: of ``TelegramClient``.
+    """
+
+    def __init__(
+        self, session_string: str, api_id: int, *, pace_seconds: tuple[float, float], guard: Guard, **options: Any
+    ) -> None:
+        super().__init__(
+            StringSession(session_string),
+            api_id,
+            _API_HASH,
+            connection=_calm_transport(guard),
+            connection_retries=-1,  # for as long as the lease lasts; the transport makes the pauses
+            retry_delay=0,
+            **options,
+        )
+        self._lease_guard = guard
+        self._pace_seconds = pace_seconds
+        self._pace_lock = asyncio.Lock()
+        self._next_request_at = 0.0
+        self._healthy: bool | None = None
+
+    async def __call__(self, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None) -> Any:
+        """Make a request, not sooner than the pace allows.
+
+        Raises:
+            LeaseLost: the lease is over; nothing was sent.
+        """
+        async with self._pace_lock:
+            await asyncio.sleep(self._next_request_at - time.monotonic())
+            self._next_request_at = time.monotonic() + random.uniform(*self._pace_seconds)  # noqa: S311  # pacing
+        self._lease_guard()
+        try:
+            answer = await super().__call__(request, ordered, flood_sleep_threshold)
+        except (UnauthorizedError, AuthKeyDuplicatedError):
+            self._healthy = False
+            raise
+        self._healthy = True
+        return answer
+
+    @property
+    def health(self) -> bool | None:
+        """What Telegram's answers said since the health was last taken: True alive, False dead, None nothing."""
+        return self._healthy
+
+    def take_health(self) -> bool | None:
+        """Read the health, and begin anew."""
+        healthy, self._healthy = self._healthy, None
+        return healthy
+
+
+def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:
+    """Telethon reconnects without a pause when a server accepts and closes; this transport makes it wait."""
+
+    class CalmTransport(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships no types
+        """One client's way to Telegram: Telethon connects the same object anew each time."""
+
+        _failures = 0
+        _connected_at = 0.0
+
+        async def connect(self, timeout: float | None = None, ssl: Any = None) -> None:
+            """Connect, after a pause that grows while connections do not last."""
+            if time.monotonic() - self._connected_at > _CALM_SECONDS:
+                self._failures = 0
+            if self._failures:
+                longest = min(_FIRST_PAUSE_SECONDS * 2**self._failures, _LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load only
+            self._failures = min(self._failures + 1, 10)
+            try:
+                guard()
+            except LeaseLost as exc:
+                raise ConnectionError("the lease is over") from exc
+            self._connected_at = time.monotonic()
+            await super().connect(timeout=timeout, ssl=ssl)
+
+    return CalmTransport

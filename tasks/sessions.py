@@ -1,0 +1,93 @@
+"""The tasks of sessions: plan and do validations, log out what is leaving, retire what nobody uses.
+
+A validation or a log-out may wait for a Telegram that does not answer. Each kind has a few of the worker's threads and no more,
+so that the others go on; what finds none free goes back to its sweep at once and waits in PostgreSQL, not in the queue.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from functools import partial
+
+from app.errors import Unavailable
+from app.logins.again import log_in_again
+from app.logs import get_logger
+from app.sessions.logging_out import log_out_session as log_out
+from app.sessions.planning import plan_validations, put_off
+from app.sessions.retiring import retire_idle_sessions as retire
+from app.sessions.revocation import leave_to_sweep, sweep_log_outs
+from app.sessions.validation import validate_batch
+from tasks.bootsteps import parts
+from tasks.celery_app import celery_app
+
+_validating = threading.BoundedSemaphore(3)
+_logging_out = threading.BoundedSemaphore(3)
+
+_log = get_logger(__name__)
+
+
+@celery_app.task(name="latchkey.validate_sessions", queue="background", ignore_result=True)
+def validate_sessions() -> None:
+    """See ``app.sessions.planning``."""
+    try:
+        plan_validations(parts.core)
+    except Unavailable as exc:
+        _log.warning("validation.planning_put_off", detail=exc.detail)
+
+
+@celery_app.task(name="latchkey.validate_session_batch", queue="background", ignore_result=True)
+def validate_session_batch(ticket: str, *session_ids: str) -> None:
+    """See ``app.sessions.validation``."""
+    due_again_at = datetime.fromisoformat(ticket)
+    try:
+        if not _validating.acquire(blocking=False):
+            put_off(parts.core, session_ids, ticket=due_again_at)
+            return
+        try:
+            parts.telegram.runtime.run(
+                validate_batch(
+                    parts.core,
+                    parts.telegram,
+                    session_ids=session_ids,
+                    ticket=due_again_at,
+                    log_in_again=partial(log_in_again, parts.core),
+                )
+            )
+        finally:
+            _validating.release()
+    except Unavailable as exc:
+        _log.warning("validation.put_off", detail=exc.detail)
+
+
+@celery_app.task(name="latchkey.log_out_sessions", queue="background", ignore_result=True)
+def log_out_sessions() -> None:
+    """See ``app.sessions.revocation``."""
+    try:
+        sweep_log_outs(parts.core)
+    except Unavailable as exc:
+        _log.warning("revocation.sweep_put_off", detail=exc.detail)
+
+
+@celery_app.task(name="latchkey.log_out_session", queue="background", ignore_result=True)
+def log_out_session(session_id: str) -> None:
+    """See ``app.sessions.logging_out``."""
+    try:
+        if not _logging_out.acquire(blocking=False):
+            leave_to_sweep(parts.core, session_id)
+            return
+        try:
+            parts.telegram.runtime.run(log_out(parts.core, parts.telegram, session_id))
+        finally:
+            _logging_out.release()
+    except Unavailable as exc:
+        _log.warning("revocation.put_off", session_id=session_id, detail=exc.detail)
+
+
+@celery_app.task(name="latchkey.retire_idle_sessions", queue="background", ignore_result=True)
+def retire_idle_sessions() -> None:
+    """See ``app.sessions.retiring``."""
+    try:
+        retire(parts.core)
+    except Unavailable as exc:
+        _log.warning("retiring.put_off", detail=exc.detail)

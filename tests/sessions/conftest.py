@@ -1,0 +1,67 @@
+"""Fixtures for tests of sessions: a process's parts alone, or a stage with a Telegram."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core import Core
+from sandbox.process import RunningSandbox, start_sandbox
+from tests.builders import Sent, make_core, make_settings
+from tests.sessions.stage import Stage
+
+StageMaker = Callable[..., Stage]
+
+
+@pytest.fixture
+def sent() -> Sent:
+    """What was dispatched."""
+    return Sent()
+
+
+@pytest.fixture
+def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Iterator[Core]:
+    """A process's parts with the tenants alice and bob."""
+    settings = make_settings(database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key")
+    core = make_core(settings, sent=sent)
+    yield core
+    core.engine.dispose()
+    core.redis.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+    """One Telegram for the run; a test's accounts and keys are its own all the same."""
+    with start_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
+        yield running
+
+
+@pytest.fixture
+def make_stage(database_url: str, redis_url: str, tmp_path: Path, sandbox: RunningSandbox) -> Iterator[StageMaker]:
+    """Makes a stage with these settings."""
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Stage:
+            sandbox.driver.clear_faults()
+            sandbox.driver.network("ok")
+            made = make_settings(
+                database_url=database_url,
+                redis_url=redis_url,
+                key_file=tmp_path / "key",
+                telegram_dc_address=f"2:127.0.0.1:{sandbox.dcs[2]}",
+                telegram_public_key_file=sandbox.public_key_file,
+                **settings,
+            )
+            return stack.enter_context(Stage(made, sandbox.driver))
+
+        yield make
+
+
+@pytest.fixture
+def stage(make_stage: StageMaker) -> Stage:
+    """A stage as it comes."""
+    return make_stage()
