@@ -148,7 +148,7 @@ def _time_of_day(moment: str) -> str:
 def _draw(url: str, terminal: Terminal) -> None:
     terminal.line()
     for line in qr_lines(url, unicode=terminal.unicode):
-        terminal.line("    ", (line, "white on black"))
+        terminal.line("    ", (line, "bright_white on black"))
     terminal.line()
 
 
