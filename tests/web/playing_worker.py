@@ -25,11 +25,11 @@ class PlayingWorker:
         assert taken is not None
         self._login = taken
 
-    def publish_qr(self, *, life_seconds: float = 30.0, hint: bool = True) -> str:
+    def publish_qr(self, *, life_seconds: float = 30.0, kept_seconds: int = 31, hint: bool = True) -> str:
         """Show a new login token and return its login URL."""
         token = LoginToken(token=os.urandom(32), expires_at=utc_now() + timedelta(seconds=life_seconds))
         sealed = seal_token(self._core.keyring, tenant_id=self._login.tenant_id, login_id=self._login.id, token=token)
-        self._core.redis.set(login_qr_key(self._login.id), sealed, ex=int(life_seconds) + 1)
+        self._core.redis.set(login_qr_key(self._login.id), sealed, ex=kept_seconds)
         self.advance(hint=hint, status="waiting_for_scan", qr_expires_at=token.expires_at)
         return token.url
 
