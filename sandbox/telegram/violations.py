@@ -87,7 +87,8 @@ class Violations:
         """
         key, connection, now = call.session.auth_key, call.connection, self._clock()
         owner, last_request = self._owners.get(key.key_id, (connection, now))
-        if connection is not owner and owner in key.connections and not owner.has_hung_up():
+        is_second = connection is not owner and owner in key.connections
+        if is_second and not owner.has_hung_up() and not connection.has_hung_up():
             was_superseded = key.key_id in connection.superseded_keys
             if was_superseded or now - last_request < self._takeover_seconds:
                 self.counts["parallel_auth_key"] += 1

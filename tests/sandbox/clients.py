@@ -44,7 +44,8 @@ class TelethonClients:
         if not session:
             stored.set_dc(dc_id, "127.0.0.1", self.sandbox.dcs[dc_id])
         TelegramClient._config = None  # it keeps the last sandbox's addresses on the class
-        options = {"connection_retries": 0, "flood_sleep_threshold": 0, "retry_delay": 0, **options}
+        # Telethon fails one handshake in 256 and then tries again, if it may.
+        options = {"connection_retries": 3, "flood_sleep_threshold": 0, "retry_delay": 0, **options}
         client = TelegramClient(stored, API_ID, API_HASH, **options)
         self._clients.append(client)
         await client.connect()

@@ -250,7 +250,7 @@ async def test_a_client_survives_a_failed_exchange(clients: TelethonClients) -> 
     driver = clients.sandbox.driver
     driver.add_fault("set_client_DH_params", error="DH_GEN_RETRY")
     driver.add_fault("req_DH_params", delay_ms=50)
-    client = await clients.connect(connection_retries=2)
+    client = await clients.connect()
     assert client.is_connected()
     assert driver.faults() == []
 
@@ -261,5 +261,5 @@ async def test_an_exchange_can_be_cut_off(clients: TelethonClients) -> None:
     driver.add_fault("*", error="INTERNAL")
     driver.add_fault("req_pq_multi", drop_connection=True)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await clients.connect()
+        await clients.connect(connection_retries=0)
     assert [fault["method"] for fault in driver.faults()] == ["*"]

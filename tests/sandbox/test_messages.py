@@ -11,6 +11,7 @@ from telethon.errors import InvalidBufferError
 from telethon.tl import functions, types
 from telethon.tl.core import MessageContainer, RpcResult
 
+from tests.sandbox.conftest import OwnWires
 from tests.sandbox.wire import RpcFailure, Wire, Wires, gzipped, introduction
 
 NEAREST = functions.help.GetNearestDcRequest()
@@ -348,3 +349,29 @@ async def transport_error(wire: Wire) -> int:
     with pytest.raises(InvalidBufferError) as refusal:
         wire.state.decrypt_message_data(await asyncio.wait_for(wire.connection.recv(), 10))
     return int(refusal.value.code)
+
+
+async def test_messages_about_http_and_states_are_ignored(wires: Wires) -> None:
+    """http_wait, and what informs about messages, needs no answer and harms nothing."""
+    wire = await wires.start()
+    for body in (types.HttpWait(0, 0, 0), types.MsgsStateInfo(1, "\1"), types.MsgsAllInfo([1], "\1")):
+        await wire.send(body, content_related=False)
+    await wire.send(struct.pack("<I", types.MsgsAck.CONSTRUCTOR_ID), content_related=False)
+    assert (await wire.call(NEAREST)).this_dc == 2
+
+
+async def test_salts_change_and_old_ones_expire(own_wires: OwnWires) -> None:
+    """The salt told as the next one is valid in its time; the one before stays for one period more."""
+    wires = own_wires(salt_seconds=1)
+    wire = await wires.start()
+    first = wire.salt
+    async with asyncio.timeout(10):
+        while True:
+            await wire.send(functions.PingRequest(1))
+            answer = await wire.receive()
+            if isinstance(answer.body, types.BadServerSalt):
+                break
+    assert answer.body.new_server_salt != first
+    wire.salt = answer.body.new_server_salt
+    await wire.send(functions.PingRequest(2))
+    await wire.receive(lambda r: isinstance(r.body, types.Pong) and r.body.ping_id == 2)
