@@ -34,7 +34,7 @@ _CLIENT_CONFIG = Config(
     request_checksum_calculation="when_required",
     response_checksum_validation="when_required",
 )
-_OURS_TO_MEND = {"AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "SignatureDoesNotMatch", "InvalidBucketName"}
+_PASSING = {"RequestTimeout", "RequestTimeTooSkewed", "OperationAborted", "TooManyRequests", "429"}  # among the 4xx
 
 
 class ObjectMissing(Permanent):
@@ -50,7 +50,7 @@ class Bucket:
         self, client: S3Client, *, name: str, prefix: str, put_options: dict[str, Any], lock_days: int
     ) -> None:
         self._s3 = client
-        self._name = name
+        self.name = name
         self._prefix = prefix
         self._put_options = put_options
         self._lock_days = lock_days
@@ -62,10 +62,11 @@ class Bucket:
             options["ObjectLockRetainUntilDate"] = utc_now() + timedelta(days=self._lock_days)
         try:
             self._s3.put_object(
-                Bucket=self._name,
+                Bucket=self.name,
                 Key=self._prefix + key,
                 Body=body,
                 ContentType="application/json",
+                ChecksumAlgorithm="SHA256",
                 ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
                 **options,
             )
@@ -79,13 +80,13 @@ class Bucket:
             ObjectMissing: there is none of that name.
         """
         try:
-            return self._s3.get_object(Bucket=self._name, Key=self._prefix + key)["Body"].read()
+            return self._s3.get_object(Bucket=self.name, Key=self._prefix + key)["Body"].read()
         except (ClientError, BotoCoreError) as exc:
             raise _translate(exc, f"{key} could not be read") from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys under a prefix in their order, holding one page of a thousand at a time."""
-        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=self._prefix + prefix)
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=self._prefix + prefix)
         try:
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -100,7 +101,7 @@ class Bucket:
             batch = keys[start : start + _DELETE_BATCH]
             try:
                 answer = self._s3.delete_objects(
-                    Bucket=self._name,
+                    Bucket=self.name,
                     Delete={"Objects": [{"Key": self._prefix + key} for key in batch], "Quiet": True},
                 )
             except (ClientError, BotoCoreError) as exc:
@@ -141,12 +142,12 @@ def _put_options(settings: Settings) -> dict[str, Any]:
 
 
 def _translate(exc: ClientError | BotoCoreError, what: str) -> AppError:
-    """Turn boto3's exception into ours. Everything that is not known to last is passing."""
+    """Turn boto3's exception into ours: trouble on the way or on the server's side passes, a refusal lasts."""
     if not isinstance(exc, ClientError):
         return Transient(f"{what}: {type(exc).__name__}.", code="s3_unreachable")
-    code = exc.response["Error"]["Code"]
+    code, status = exc.response["Error"]["Code"], exc.response["ResponseMetadata"]["HTTPStatusCode"]
     if code in ("NoSuchKey", "404"):
         return ObjectMissing(f"{what}: it is not there.")
-    if code in _OURS_TO_MEND:
-        return Permanent(f"{what}: {code}.", code="s3_refused")
-    return Transient(f"{what}: {code}.", code="s3_unreachable")
+    if status >= 500 or code in _PASSING:
+        return Transient(f"{what}: {code}.", code="s3_unreachable")
+    return Permanent(f"{what}: {code}.", code="s3_refused")

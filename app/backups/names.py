@@ -64,5 +64,5 @@ def format_time(time: datetime) -> str:
 
 
 def tenant_prefix(tenant_id: str) -> str:
-    """Where a tenant's objects are."""
-    return f"{SESSIONS}{quote(tenant_id, safe='')}/"
+    """Where a tenant's objects are. Dots are quoted too: some servers keep keys as paths of files."""
+    return f"{SESSIONS}{quote(tenant_id, safe='').replace('.', '%2E')}/"

@@ -113,6 +113,11 @@ def new_bucket(s3_url: str, **settings: Any) -> Bucket:
     name = new_id("bucket").replace("_", "-")
     options: dict[str, Any] = {"ObjectLockEnabledForBucket": True} if "s3_object_lock_days" in settings else {}
     boto3.client("s3", endpoint_url=s3_url).create_bucket(Bucket=name, **options)
+    return bucket_at(s3_url, name, **settings)
+
+
+def bucket_at(s3_url: str, name: str, **settings: Any) -> Bucket:
+    """A bucket that is there already, or not."""
     return make_bucket(
         Settings(
             _env_file=None,
