@@ -32,6 +32,7 @@ from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.identity import identity_for
 from app.telegram.parts import start_telegram, stop_telegram
+from app.tenants.keys import create_api_key
 from app.vault.places import webhook_secret_place
 from sandbox.driver import SandboxDriver
 from tests.builders import Sent, make_core
@@ -86,6 +87,10 @@ class Stage(AbstractContextManager["Stage"]):
         """Write to a session's row, as time or a restore would."""
         with self.core.transaction() as db:
             db.execute(update(TelegramSession).where(TelegramSession.id == session_id).values(**values))
+
+    def api_key(self) -> str:
+        """A key of Alice's that may open sessions."""
+        return create_api_key(self.core.transaction, actor="test", tenant_id="alice", scopes=("sessions:open",)).key
 
     # --- what Latchkey does
 

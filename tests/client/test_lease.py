@@ -1,0 +1,246 @@
+"""The client package: a connected client for as long as the lease lasts, and not a moment longer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from app.clock import utc_now
+from app.sessions.leases import release_lease
+from app.sessions.revocation import revoke_session
+from client import (
+    AccessDenied,
+    Latchkey,
+    LatchkeyUnavailable,
+    LeaseLost,
+    SessionDead,
+    SessionLeased,
+    SessionNotActive,
+    SessionNotFound,
+)
+from client.telegram import LeasedClient
+from tests.client.served import ServedWeb
+from tests.sessions.stage import Stage
+
+
+async def until(look: Callable[[], object]) -> float:
+    """Wait until what is seen is true; when that was, by ``time.monotonic``."""
+    while not look():  # noqa: ASYNC110  # no event tells of what is looked at
+        await asyncio.sleep(0.05)
+    return time.monotonic()
+
+
+def test_a_lease_is_a_connected_client(stage: Stage, latchkey: Latchkey) -> None:
+    """Acquired, connected under the session's own device, usable, disconnected, released."""
+    user_id = stage.account(first_name="Alicia")
+    session_id = stage.connect(user_id)
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, holder="bot-1", purpose="a test") as client:
+            me = await client.get_me()
+            assert (me.id, me.first_name) == (user_id, "Alicia")
+            row = stage.row(session_id)
+            assert (row.lease_holder, row.lease_purpose, row.fencing_token) == ("bot-1", "a test", 1)
+        assert not client.is_connected()
+
+    asyncio.run(use())
+    row = stage.row(session_id)
+    assert row.lease_id is None
+    assert stage.telegram.authorizations(user_id)[0]["device_model"] == stage.settings.telegram_device_model
+    assert [action for action, _, _ in stage.audit(session_id)] == ["session.opened"]
+    assert stage.violations() == {}
+
+
+def test_the_second_holder_is_told_of_the_first(stage: Stage, latchkey: Latchkey) -> None:
+    """With name and expiry, and without a connection to Telegram."""
+    session_id = stage.connect()
+    lease = stage.lease(session_id, holder="bot-1")
+
+    async def use() -> SessionLeased:
+        with pytest.raises(SessionLeased) as refused:
+            async with latchkey.lease(session_id, holder="bot-2"):
+                pass
+        return refused.value
+
+    refused = asyncio.run(use())
+    assert refused.holder == "bot-1"
+    assert abs(refused.expires_at - lease.expires_at) < timedelta(milliseconds=5)
+    assert stage.calls("users.getUsers") == 0
+
+
+def test_latchkeys_own_hold_is_waited_for(stage: Stage, latchkey: Latchkey) -> None:
+    """The validator holds a session for moments: no reason to trouble anybody."""
+    session_id = stage.connect()
+    own = stage.lease(session_id, holder="latchkey:validator")
+
+    async def use() -> None:
+        async def release() -> None:
+            await asyncio.sleep(1)
+            await asyncio.to_thread(
+                release_lease, stage.core, tenant_id="alice", session_id=session_id, lease_id=own.lease_id
+            )
+
+        releasing = asyncio.create_task(release())
+        async with latchkey.lease(session_id, holder="bot-1") as client:
+            assert client.is_connected()
+        await releasing
+
+    asyncio.run(use())
+
+
+def test_a_lease_is_renewed_and_reports_the_sessions_health(stage: Stage, latchkey: Latchkey) -> None:
+    """At a third of its time; what Telegram answered counts as validation."""
+    session_id = stage.connect()
+    stage.change(session_id, last_validated_at=utc_now() - timedelta(hours=1))
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=10) as client:
+            first = stage.row(session_id).lease_expires_at
+            await until(lambda: stage.row(session_id).lease_expires_at != first)
+            assert client.is_connected()
+
+    asyncio.run(asyncio.wait_for(use(), 8))
+    validated_at = stage.row(session_id).last_validated_at
+    assert validated_at is not None
+    assert validated_at > utc_now() - timedelta(seconds=30)
+
+
+def test_a_lease_that_cannot_be_renewed_ends_before_it_is_lost(
+    stage: Stage, web: ServedWeb, latchkey: Latchkey
+) -> None:
+    """Latchkey is away: disconnected seconds before the session could go to somebody else; the block ends with LeaseLost."""
+    session_id = stage.connect()
+
+    cut: list[asyncio.Task[float]] = []
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=10) as client:
+            cut.append(asyncio.create_task(until(lambda: not client.is_connected())))
+            await asyncio.to_thread(web.go_away)
+            await asyncio.sleep(60)
+
+    async def check() -> float:
+        acquired = time.monotonic()
+        with pytest.raises(LeaseLost):
+            await use()
+        return await cut[0] - acquired
+
+    assert asyncio.run(check()) < 9
+    expires_at = stage.row(session_id).lease_expires_at
+    assert expires_at is not None
+    assert utc_now() < expires_at
+
+
+def test_a_revoked_session_is_let_go(stage: Stage, latchkey: Latchkey) -> None:
+    """The next renewal is refused: the block is cancelled where it stands, and leaves with LeaseLost."""
+    session_id = stage.connect()
+    clients: list[LeasedClient] = []
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=10) as client:
+            clients.append(client)
+            revoke_session(stage.core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+            await asyncio.sleep(60)
+
+    async def check() -> None:
+        with pytest.raises(LeaseLost, match="revoking"):
+            await use()
+        with pytest.raises(LeaseLost):
+            await clients[0].get_me()
+
+    asyncio.run(check())
+    assert not clients[0].is_connected()
+    assert stage.log_out(session_id) == "done"
+    assert stage.violations() == {}
+
+
+def test_the_blocks_own_exception_comes_out(stage: Stage, latchkey: Latchkey) -> None:
+    """And the lease is released all the same."""
+    session_id = stage.connect()
+
+    async def use() -> None:
+        async with latchkey.lease(session_id):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        asyncio.run(use())
+    assert stage.row(session_id).lease_id is None
+
+
+def test_a_cancelled_block_is_cancelled(stage: Stage, latchkey: Latchkey) -> None:
+    """Somebody else's cancellation is not taken for a lost lease; the lease is released."""
+    session_id = stage.connect()
+
+    async def use() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(4), latchkey.lease(session_id):
+                await asyncio.sleep(60)
+
+    asyncio.run(use())
+    assert stage.row(session_id).lease_id is None
+
+
+def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: Latchkey) -> None:
+    """Ended from the phone: SessionDead, and Latchkey looks at the session as soon as the lease has ended."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    stage.telegram.terminate(user_id)
+
+    async def use() -> None:
+        with pytest.raises(SessionDead):
+            async with latchkey.lease(session_id):
+                pass
+
+    asyncio.run(use())
+    row = stage.row(session_id)
+    assert row.lease_id is None
+    assert row.next_validation_at is not None
+    assert row.next_validation_at <= utc_now()
+
+
+def test_a_lost_connection_comes_back_without_a_storm(
+    stage: Stage, latchkey: Latchkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Telegram accepts and closes for a while: few attempts, and then the client goes on by itself."""
+    session_id = stage.connect()
+    caplog.set_level(logging.INFO, logger="telethon")
+
+    def attempts() -> int:
+        return sum(record.getMessage().startswith("Connecting to") for record in caplog.records)
+
+    async def use() -> None:
+        async with latchkey.lease(session_id) as client:
+            stage.telegram.network("accept_and_close", cut_all=True)
+            began = time.monotonic()
+            await until(lambda: attempts() >= 4)
+            assert time.monotonic() - began > 1.5
+            stage.telegram.network("ok")
+            assert await client.get_me() is not None
+
+    asyncio.run(asyncio.wait_for(use(), 30))
+
+
+def test_what_latchkey_refuses_is_told_apart(stage: Stage, web: ServedWeb, latchkey: Latchkey, api_key: str) -> None:
+    """No such session, one of another tenant, one that cannot be used, a wrong key, nobody there."""
+    bobs = stage.connect(tenant="bob")
+    revoked = stage.connect()
+    stage.change(revoked, status="revoked")
+
+    async def attempt(door: Latchkey, session_id: str, error: type[Exception]) -> None:
+        with pytest.raises(error):
+            async with door.lease(session_id):
+                pass
+
+    async def check() -> None:
+        await attempt(latchkey, "ses_unknown", SessionNotFound)
+        await attempt(latchkey, bobs, SessionNotFound)
+        await attempt(latchkey, revoked, SessionNotActive)
+        await attempt(Latchkey(web.url, "lk_wrong"), revoked, AccessDenied)
+        await attempt(Latchkey("http://127.0.0.1:1", api_key), revoked, LatchkeyUnavailable)
+
+    asyncio.run(check())
