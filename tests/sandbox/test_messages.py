@@ -9,6 +9,7 @@ import pytest
 from telethon.tl import functions, types
 from telethon.tl.core import MessageContainer, RpcResult
 
+from sandbox.mtproto.call import gzip_packed
 from tests.sandbox.wire import RpcFailure, Wire, Wires, gzipped, introduction
 
 NEAREST = functions.help.GetNearestDcRequest()
@@ -166,6 +167,26 @@ async def test_unknown_requests_are_errors_not_hangups(wires: Wires) -> None:
         await wire.answer_to(await wire.send(bytes(functions.auth.ExportLoginTokenRequest(1, "x", []))[:8]))
     assert failure.value.code == 400
     assert (await wire.call(NEAREST)).this_dc == 2
+
+
+async def test_a_call_that_trips_the_sandbox_is_an_internal_error(wires: Wires) -> None:
+    """A password check with something else for a password: 500, and the connection lives on."""
+    wire = await wires.log_in(password="pw")
+    await wire.call(functions.account.GetPasswordRequest())
+    with pytest.raises(RpcFailure, match="INTERNAL") as failure:
+        await wire.call(functions.auth.CheckPasswordRequest(types.InputPeerSelf()))
+    assert failure.value.code == 500
+    assert await wire.call(NEAREST)
+
+
+async def test_a_damaged_pack_is_refused(wires: Wires) -> None:
+    """gzip_packed with a wrong byte, cut short, or with more than any client sends: code 64."""
+    wire = await wires.start()
+    packed = gzipped(NEAREST)
+    bomb = gzip_packed(bytes(8 * 1024 * 1024))
+    for body in (packed[:5] + b"x" + packed[6:], packed[:4] + b"\4" + packed[5:9] + bytes(3), bomb):
+        await wire.send(body)
+        assert await bad_message_code(wire) == 64
 
 
 async def test_calls_need_an_introduction(wires: Wires) -> None:
