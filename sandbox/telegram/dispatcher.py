@@ -173,6 +173,9 @@ class Dispatcher:
         except RpcError as error:
             self._note_flood_wait(call, device, invocation, error)
             self._fail(call, error)
+        except Exception:  # the outermost edge of a call: one that trips the sandbox must not end the connection
+            log.exception("a call failed: %s", tl.method_name(invocation.request))
+            self._fail(call, RpcError("INTERNAL"))
         else:
             call.answer(tl.write(result))
 
