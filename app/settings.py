@@ -30,6 +30,7 @@ def _empty_is_none(value: object) -> object:
 
 OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
+OptionalEncryption = Annotated[Literal["AES256", "aws:kms"] | None, BeforeValidator(_empty_is_none)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
 
 
@@ -66,6 +67,10 @@ class Settings(BaseSettings):
     s3_bucket: OptionalText = None
     s3_prefix: str = "latchkey/"
     s3_endpoint_url: OptionalText = None
+    s3_server_side_encryption: OptionalEncryption = None
+    s3_sse_kms_key_id: OptionalText = None
+    s3_object_lock_days: int = Field(default=0, ge=0)
+    s3_object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     backup_interval_seconds: int = Field(default=900, ge=1)
     backup_retention_days: int = Field(default=30, ge=1)
 
@@ -78,6 +83,7 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    metrics_host: str = "127.0.0.1"
 
     @field_validator("database_url")
     @classmethod

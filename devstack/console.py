@@ -7,6 +7,8 @@ well. Knows how things look, not what they mean.
 from __future__ import annotations
 
 import contextlib
+import io
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH = 80
+_IN_ASCII = str.maketrans({"→": ">", "…": "~"})  # one for one: styles keep their places
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Terminal:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, width=None if Console().is_terminal else _WIDTH)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a program's last words may be in any script
         self._rows: dict[str, _Row] = {}
         self._live: Live | None = None
         self.unicode = (self.console.encoding or "").lower().startswith("utf")
@@ -79,7 +84,10 @@ class Terminal:
 
     def line(self, *parts: str | tuple[str, str]) -> None:
         """A line of text; a part may be a pair of text and style. Never wrapped: addresses stay whole."""
-        self.console.print(Text.assemble(*parts), soft_wrap=True)
+        text = Text.assemble(*parts)
+        if not self.unicode:
+            text.plain = text.plain.translate(_IN_ASCII)
+        self.console.print(text, soft_wrap=True)
 
     def _ready(self, name: str, seconds: float) -> Text:
         return Text.assemble(("  " + self._done, "green"), f" {name:<22}", (f"{seconds:5.1f} s", "dim"))

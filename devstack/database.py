@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 
 from devstack.configuration import DATABASE, configure, neutral_environment
-from devstack.postgres import prepare_postgres, remove_postgres
+from devstack.folder import remove_folder
+from devstack.postgres import prepare_postgres
 from devstack.programs import running
 from devstack.roles import ROOT
 
@@ -41,4 +42,4 @@ def with_database(command: list[str]) -> int:
                 return migrated.returncode
             return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     finally:
-        remove_postgres(folder)
+        remove_folder(folder)

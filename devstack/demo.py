@@ -6,10 +6,10 @@ Alice scans a QR code; Bob also has a 2FA password. It talks to the stack as an 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,30 @@ from devstack.client import Api, CallFailed, Phone
 from devstack.configuration import neutral_environment
 from devstack.console import Terminal
 from devstack.errors import SetupError
+from devstack.folder import remove_folder
 from devstack.interrupts import cancel_on_signal
-from devstack.postgres import remove_postgres
 from devstack.qr import qr_lines
 from devstack.stack import Stack
 from devstack.stored import mean_seconds, metrics_addresses, read_metrics, stored_sessions
 
-_ALICE: Mapping[str, object] = {"first_name": "Alice", "username": "alice"}
-_BOB: Mapping[str, object] = {
-    "first_name": "Bob",
-    "username": "bob",
-    "password": "correct horse battery staple",
-    "hint": "the comic",
-}
+
+@dataclass(frozen=True)
+class _Person:
+    """Somebody with a phone. ``types`` is what they type when they are asked for their 2FA password."""
+
+    account: Mapping[str, object]
+    types: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.account["first_name"])
+
+
+_ALICE = _Person({"first_name": "Alice", "username": "alice"})
+_BOB = _Person(
+    {"first_name": "Bob", "username": "bob", "password": "correct horse battery staple", "hint": "the comic"},
+    types=("correct horse", "correct horse battery staple"),
+)
 _STYLES = {"authorized": "bold green", "expired": "red", "failed": "red", "cancelled": "red"}
 _NUMBERS = (
     ("logins started", "telethon_auth_qr_start_total"),
@@ -65,12 +76,13 @@ async def demo(terminal: Terminal) -> int:
             finally:
                 await stack.__aexit__(None, None, None)
         except asyncio.CancelledError:
-            remove_postgres(folder)
+            remove_folder(folder)
             terminal.line("ended")
             return 130
         except (SetupError, CallFailed, requests.RequestException) as error:
-            raise SetupError(f"{error}. Logs: {_keep_logs(folder)}") from error
-    remove_postgres(folder)
+            logs = _keep_only_logs(folder)
+            raise SetupError(str(error) if str(logs) in str(error) else f"{error} (logs: {logs})") from error
+    remove_folder(folder)
     terminal.line()
     terminal.line((f"Everything ended, in {time.monotonic() - began:.0f} s.", "bold green"))
     return 0
@@ -80,9 +92,9 @@ def _show(description: Mapping[str, Any], terminal: Terminal) -> None:
     api = Api(description["web"], api_key=description["api_key"])
     sandbox = description["sandbox"]
     _heading(terminal, "Alice scans a QR code")
-    _log_in(api, Phone.of_new_account(sandbox, _ALICE), _ALICE, terminal=terminal)
-    _heading(terminal, "Bob scans one, and has a 2FA password")
-    _log_in(api, Phone.of_new_account(sandbox, _BOB), _BOB, terminal=terminal)
+    _log_in(api, _ALICE, sandbox=sandbox, terminal=terminal)
+    _heading(terminal, "Bob scans one, and mistypes his 2FA password first")
+    _log_in(api, _BOB, sandbox=sandbox, terminal=terminal)
     _heading(terminal, "What was stored")
     _show_sessions(description["database_url"], terminal)
     _heading(terminal, "What was measured")
@@ -91,30 +103,32 @@ def _show(description: Mapping[str, Any], terminal: Terminal) -> None:
     _show_next(terminal)
 
 
-def _log_in(api: Api, phone: Phone, person: Mapping[str, object], *, terminal: Terminal) -> None:
+def _log_in(api: Api, person: _Person, *, sandbox: str, terminal: Terminal) -> None:
     """Start a login, let the person's phone scan its code, and show each state as it comes."""
-    name = person["first_name"]
+    phone = Phone.of_new_account(sandbox, person.account)
+    passwords = iter(person.types)
     began = time.monotonic()
 
     def say(*parts: str | tuple[str, str]) -> None:
         terminal.line((f"{time.monotonic() - began:7.2f} s  ", "dim"), *parts)
 
-    login = api.start_login(metadata={"who": str(name)})
+    login = api.start_login(metadata={"who": person.name})
     say(("POST /v1/logins", "bold"), f" → {login['id']}")
-    say("its page, with a secret after the #: ", (login["page_url"].partition("#")[0], "cyan"))
-    scanned = False
+    say("its page: ", (login["page_url"].partition("#")[0], "cyan"))
+    scanned, attempts_seen = False, 0
     for state in api.follow(login["id"]):
         say((state["status"], _STYLES.get(state["status"], "cyan")), _remark(state))
         if state["status"] == "waiting_for_scan" and state["qr"] and not scanned:
             _draw(state["qr"]["url"], terminal)
             phone.scan(state["qr"]["url"])
             scanned = True
-            say(f"{name}'s phone has scanned it")
-        elif state["status"] == "password_required":
-            api.send_password(login["id"], str(person["password"]))
-            say(("POST /v1/logins/…/password", "bold"), f" by {name}")
+            say(f"{person.name}'s phone has scanned it")
+        elif state["password"] and state["password"]["attempts_left"] != attempts_seen:
+            attempts_seen = state["password"]["attempts_left"]
+            say(("POST /v1/logins/…/password", "bold"), f" by {person.name}")
+            api.send_password(login["id"], next(passwords))
     if state["status"] != "authorized":
-        raise CallFailed(f"{name}'s login ended {state['status']} ({state['reason']})")
+        raise CallFailed(f"{person.name}'s login ended {state['status']} ({state['reason']})")
 
 
 def _remark(state: Mapping[str, Any]) -> str:
@@ -123,7 +137,7 @@ def _remark(state: Mapping[str, Any]) -> str:
     if state["status"] == "password_required" and state["password"]:
         return f"  hint: {state['password']['hint']}; {state['password']['attempts_left']} attempts left"
     if state["status"] == "authorized":
-        return f"  Telegram user {state['telegram_user_id']}, session {state['session_id']}"
+        return f"  user {state['telegram_user_id']}, session {state['session_id']}"
     return f"  {state['reason']}" if state["reason"] else ""
 
 
@@ -134,7 +148,7 @@ def _time_of_day(moment: str) -> str:
 def _draw(url: str, terminal: Terminal) -> None:
     terminal.line()
     for line in qr_lines(url, unicode=terminal.unicode):
-        terminal.line("    ", (line, "white on black"))
+        terminal.line("    ", (line, "bright_white on black"))
     terminal.line()
 
 
@@ -146,10 +160,8 @@ def _show_sessions(database_url: str, terminal: Terminal) -> None:
         terminal.line(f"  {session.first_name:<7}", (session.id, "cyan"), f"  Telegram user {session.telegram_user_id}")
         terminal.line(f"  {'':<7}data centre {session.dc_id}, in PostgreSQL: ", (_beginning(session.sealed), "magenta"))
         terminal.line(f"  {'':<7}sealed with {session.key_id}")
-    terminal.line(
-        "  Each is a Fernet token under a key that is derived for its row alone: the session\n"
-        "  string stands nowhere in the open, and no ciphertext opens in another row."
-    )
+    terminal.line("  Each is a Fernet token under a key that is derived for its row alone: the")
+    terminal.line("  session string stands nowhere in the open, and no token opens in another row.")
 
 
 def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
@@ -164,7 +176,7 @@ def _show_metrics(description: Mapping[str, Any], terminal: Terminal) -> None:
 
 def _show_next(terminal: Terminal) -> None:
     for command, purpose in (
-        ("make up", "this stack until Ctrl-C: API docs at /docs, Flower, metrics, the sandbox's phone"),
+        ("make up", "this stack until Ctrl-C: API docs, Flower, the sandbox's phone"),
         ("make test", "the whole test suite, on the same real parts"),
         ("README.md", "how it works, every setting, how it runs in production"),
     ):
@@ -180,9 +192,7 @@ def _beginning(sealed: bytes) -> str:
     return f"{sealed[:20].decode()}… {len(sealed)} bytes"
 
 
-def _keep_logs(folder: Path) -> Path:
-    """Remove everything of a stack but its logs."""
-    kept = Path(tempfile.mkdtemp(prefix="latchkey-logs-"))
-    shutil.copytree(folder / "logs", kept, dirs_exist_ok=True)
-    remove_postgres(folder)
-    return kept
+def _keep_only_logs(folder: Path) -> Path:
+    """Remove everything of a stack but its logs, and return where they are."""
+    remove_folder(folder, keep="logs")
+    return folder / "logs"

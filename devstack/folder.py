@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 from devstack.errors import SetupError
+from devstack.postgres import remove_postgres
 
 
 class FolderLock:
@@ -47,3 +49,17 @@ def empty_logs(folder: Path) -> None:
     logs.mkdir(mode=0o700, exist_ok=True)
     for log in logs.glob("*.log"):
         log.unlink()
+
+
+def remove_folder(folder: Path, *, keep: str | None = None) -> None:
+    """Remove a stack's folder and what of it lives elsewhere, except the one entry to ``keep``."""
+    remove_postgres(folder)
+    for entry in folder.iterdir():
+        if entry.name == keep:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink()
+    if keep is None:
+        folder.rmdir()

@@ -133,11 +133,11 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
 
 
 def remove_postgres(folder: Path) -> None:
-    """Remove a server that was made in ``folder``, wherever its data is."""
+    """Remove the data of a server that was made in ``folder``, wherever it is."""
     pointer = folder / "postgres.home"
-    if pointer.exists():
-        shutil.rmtree(pointer.read_text(), ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    home = Path(pointer.read_text()) if pointer.exists() else folder / "postgres"
+    shutil.rmtree(home, ignore_errors=True)
+    pointer.unlink(missing_ok=True)
 
 
 def _account() -> Account | None:
@@ -158,13 +158,20 @@ def _home(folder: Path, account: Account | None) -> Path:
     if pointer.exists() and Path(pointer.read_text()).is_dir():
         return Path(pointer.read_text())
     if not reachable(folder, account):
-        home = Path(tempfile.mkdtemp(prefix="latchkey-postgres-"))
+        home = Path(tempfile.mkdtemp(prefix="latchkey-postgres-", dir=_reachable_temporary_folder(account)))
         pointer.write_text(str(home))
     home.mkdir(exist_ok=True)
     if account:
         os.chown(home, account.uid, account.gid)
     home.chmod(0o700)
     return home
+
+
+def _reachable_temporary_folder(account: Account | None) -> Path:
+    for folder in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):  # noqa: S108  # mkdtemp makes it ours
+        if folder.is_dir() and reachable(folder, account):
+            return folder
+    raise SetupError("PostgreSQL's account 'nobody' can reach no temporary folder: set TMPDIR to one that it can.")
 
 
 def reachable(path: Path, account: Account | None) -> bool:

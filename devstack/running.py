@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devstack.configuration import neutral_environment
+from devstack.postgres import remove_postgres
 from devstack.programs import Program, running
 from devstack.roles import ROOT
 
@@ -44,13 +45,19 @@ class RunningStack:
 
 @contextlib.contextmanager
 def running_stack(
-    folder: Path, *, login_workers: int = 1, settings: Mapping[str, str] | None = None, without: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    login_workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    without: tuple[str, ...] = (),
+    keep: bool = False,
 ) -> Iterator[RunningStack]:
     """Run `make up` in a folder until the block is left.
 
     Args:
         settings: Latchkey's settings and ports; nobody else's reach it, neither the environment's nor those in `.env`.
         without: parts to leave out, of flower, exporter and s3: a test that needs none of them starts sooner.
+        keep: leave its database for another stack in the same folder; the logs stay in any case.
 
     Raises:
         SetupError: it did not get ready; says why.
@@ -67,5 +74,9 @@ def running_stack(
         ready_seconds=_START_SECONDS,
         stop_seconds=_STOP_SECONDS,
     )
-    with running(program) as process:
-        yield RunningStack(folder=folder, process=process)
+    try:
+        with running(program) as process:
+            yield RunningStack(folder=folder, process=process)
+    finally:
+        if not keep:
+            remove_postgres(folder)

@@ -56,6 +56,7 @@ class Stack:
         self._without = set(without) if roles.EXPORTER_PYTHON.exists() else {*without, "exporter"}
         self._lock = FolderLock(self.folder)
         self._api_keys: stackfile.ApiKeys | None = None
+        self._is_ready = False
         self.configuration: Configuration
         self._place: roles.Place
 
@@ -69,6 +70,7 @@ class Stack:
         except BaseException:
             await self._end()
             raise
+        self._is_ready = True
         self._describe()
         return self
 
@@ -157,11 +159,11 @@ class Stack:
         )
 
     def _describe(self) -> None:
-        if self._api_keys:
+        if self._is_ready:
             stackfile.write(self.folder, self.description, settings=self.configuration.settings)
 
     async def _end(self) -> None:
-        self._api_keys = None
+        self._is_ready = False
         stackfile.remove(self.folder)
         for names in _STOP_ORDER:
             await self.supervisor.stop([name for name in self.supervisor.pids if name.startswith(names)])

@@ -93,6 +93,7 @@ class Supervisor:
     async def _keep(self, kept: _Kept) -> None:
         while True:
             await kept.process.wait()
+            kill_group(kept.process.pid)  # a killed Gunicorn's workers hold its port for another second
             await asyncio.sleep(self._mourn(kept))
             kept.process = await _launch(kept.program)
             kept.started = time.monotonic()

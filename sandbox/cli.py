@@ -40,6 +40,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--token-seconds", default=30.0, show_default=True, help="Life of a login token.")
 @click.option("--code-seconds", default=300.0, show_default=True, help="Life of a login code.")
 @click.option("--fresh-seconds", default=86_400.0, show_default=True, help="How long a login is too new to end others.")
+@click.option("--takeover-seconds", default=5.0, show_default=True, help="Silence after which a key may change hands.")
 @click.option("--salt-seconds", default=1800, show_default=True, type=click.IntRange(1), help="Life of a server salt.")
 @click.option("--api-id", type=int, help="Accept this api_id only.")
 @click.option("--api-hash", help="Accept this api_hash only.")
@@ -52,7 +53,7 @@ def serve(**arguments: Any) -> None:
     from sandbox.telegram.cloud import Rules
 
     logging.basicConfig(level=arguments.pop("log_level").upper(), format="%(levelname)s %(name)s: %(message)s")
-    names = ("token_seconds", "code_seconds", "fresh_seconds", "api_id", "api_hash")
+    names = ("token_seconds", "code_seconds", "fresh_seconds", "takeover_seconds", "api_id", "api_hash")
     rules = Rules(**{name: arguments.pop(name) for name in names})
 
     async def run() -> None:
@@ -98,7 +99,7 @@ class _Driving(click.Command):
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value not in (None, False)}
+    return {name: value for name, value in arguments.items() if value is not None and value is not False}
 
 
 @main.command(cls=_Driving)
@@ -175,7 +176,7 @@ def faults(driver: SandboxDriver, add: str | None, clear: bool, **effects: Any) 
 @click.option("--cut-all", is_flag=True, help="Reset all open connections.")
 def network(driver: SandboxDriver, **weather: Any) -> Any:
     """Change the network between clients and servers."""
-    return driver.network(**{name: value for name, value in weather.items() if value not in (None, False)})
+    return driver.network(**_given(weather))
 
 
 @main.command(cls=_Driving)

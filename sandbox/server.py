@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +66,7 @@ class Sandbox:
         self.keys = KeyRing(salt_seconds=options.salt_seconds)
         self.network = Network()
         self.faults = Faults()
-        self.violations = Violations()
+        self.violations = Violations(takeover_seconds=options.rules.takeover_seconds)
         self.handshakes = 0
         self.cloud = Cloud(
             keys=self.keys,
@@ -98,6 +99,7 @@ class Sandbox:
     async def start(self) -> dict[str, Any]:
         """Open all ports and write the files that others wait for; return what the ready file says."""
         options = self.options
+        _allow_many_connections()
         message_ids = MessageIds()
         self._centres = {
             dc_id: DataCentre(dc_id, self.server_key, self.keys, self.network, self.dispatcher, message_ids)
@@ -216,6 +218,12 @@ class Sandbox:
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+
+
+def _allow_many_connections() -> None:
+    """Raise this process's limit of open files as far as it may: the usual 1,024 are soon used up."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _for_url(host: str) -> str:

@@ -54,16 +54,18 @@ class Parts(bootsteps.StartStopStep):
 
 
 class MetricsServer(bootsteps.StartStopStep):
-    """Serves this process's metrics on ``METRICS_PORT``, loopback or container network, when one is set."""
+    """Serves this process's metrics on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
 
     requires = (Parts,)
 
     def start(self, worker: Any) -> None:
         """Start the server's thread."""
-        port = parts.core.settings.metrics_port
-        if port is not None:
-            self.server, self.thread = start_http_server(port, registry=parts.core.registry)
-            _log.info("metrics.listening", port=port)
+        settings = parts.core.settings
+        if settings.metrics_port is not None:
+            self.server, self.thread = start_http_server(
+                settings.metrics_port, addr=settings.metrics_host, registry=parts.core.registry
+            )
+            _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
 
     def stop(self, worker: Any) -> None:
         """Close the port."""

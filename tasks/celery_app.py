@@ -27,22 +27,30 @@ class LatchkeyCelery(Celery):
 
 def make_celery_app(settings: Settings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
-    app = LatchkeyCelery("latchkey", broker=settings.broker_url, include=["tasks.logins", "tasks.sessions"])
+    app = LatchkeyCelery(
+        "latchkey",
+        broker=settings.broker_url,
+        include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups"],
+    )
     app.settings = settings
     app.config_from_object("celeryconfig")
     app.conf.update(
         broker_url=settings.broker_url,
         redbeat_redis_url=settings.redis_url,
-        beat_schedule=beat_schedule(),
+        beat_schedule=beat_schedule(settings),
     )
     app.steps["worker"].update({Parts, DrainLogins, MetricsServer})
     return app
 
 
-def beat_schedule() -> dict[str, dict[str, Any]]:
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat sends, and how often. Each message expires before the next one is due."""
     return {
         "resume-orphaned-logins": _every(2.0, "latchkey.resume_orphaned_logins"),
+        "rotate-keys": _every(3600.0, "latchkey.rotate_keys"),
+        "back-up-sessions": _every(settings.backup_interval_seconds, "latchkey.back_up_sessions"),
+        "verify-backups": _every(6 * 3600.0, "latchkey.verify_backups"),
+        "expire-backups": _every(24 * 3600.0, "latchkey.expire_backups"),
         "validate-sessions": _every(5.0, "latchkey.validate_sessions"),
         "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
         "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from devstack.folder import remove_folder
 from devstack.ports import free_port
-from devstack.postgres import Postgres, prepare_postgres, remove_postgres
+from devstack.postgres import Postgres, prepare_postgres
 from devstack.programs import running
 from devstack.redis import redis_program
 from devstack.redis import redis_url as make_redis_url
@@ -34,7 +35,7 @@ def postgres() -> Iterator[Postgres]:
         with running(server.program):
             yield server
     finally:
-        remove_postgres(folder)
+        remove_folder(folder)
 
 
 @pytest.fixture(scope="session")

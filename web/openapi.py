@@ -16,7 +16,7 @@ from web.auth import Access, View
 from web.problems import CODES
 
 _RULE_ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-_MODEL_SUFFIX = re.compile(r"(?<=[A-Za-z])(View|Body)(?=$|\.)")
+_SCHEMAS = "#/components/schemas/"
 _AUTHENTICATED = ("unauthenticated", "forbidden", "unavailable")
 
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -78,9 +78,10 @@ def install_openapi(app: APIFlask) -> None:
             for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
                 if method.lower() in path:
                     _complete_operation(path[method.lower()], view, rule)
-        schemas = spec["components"]["schemas"] | {"Problem": PROBLEM_SCHEMA}
-        spec["components"]["schemas"] = {_name(name): schema for name, schema in schemas.items()}
         renamed: dict[str, Any] = _rename(spec)
+        schemas = renamed["components"]["schemas"]
+        renamed["components"]["schemas"] = {_name(name): schema for name, schema in sorted(schemas.items())}
+        renamed["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
         return renamed
 
 
@@ -96,6 +97,9 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
         operation["security"] = [{"ApiKey": []}, *([{"LoginSecret": []}] if access.login_secret else [])]
         scope = f"Needs the scope `{access.scope}`."
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), scope)))
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "header":
+            parameter["name"] = parameter["name"].title()
     codes = list(getattr(view, "problem_codes", ()))
     if access is not None:
         codes += _AUTHENTICATED
@@ -116,24 +120,25 @@ def _add_problem(responses: dict[str, Any], code: str) -> None:
         str(status),
         {
             "description": "",
-            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}},
         },
     )
     response["description"] = "\n\n".join(filter(None, (response["description"], line)))
 
 
 def _rename(node: Any) -> Any:
-    """Call the schemas what the API calls them (Login), not what the code does (LoginView)."""
-    if isinstance(node, dict):
-        if isinstance(node.get("title"), str):
-            node["title"] = _name(node["title"])
-        return {key: _rename(value) for key, value in node.items()}
+    """Call the schemas what the API calls them: Login, where the code and APIFlask say StartedLoginView.LoginView."""
     if isinstance(node, list):
         return [_rename(item) for item in node]
-    if isinstance(node, str) and node.startswith("#/components/schemas/"):
-        return _name(node)
-    return node
+    if not isinstance(node, dict):
+        return node
+    renamed = {key: _rename(value) for key, value in node.items()}
+    if isinstance(node.get("$ref"), str):
+        renamed["$ref"] = _SCHEMAS + _name(node["$ref"].removeprefix(_SCHEMAS))
+    if isinstance(node.get("title"), str):
+        renamed["title"] = _name(node["title"])
+    return renamed
 
 
-def _name(text: str) -> str:
-    return _MODEL_SUFFIX.sub("", text)
+def _name(name: str) -> str:
+    return name.rpartition(".")[2].removesuffix("View")

@@ -140,11 +140,8 @@ def _from_validation(error: HTTPError) -> Response:
     """APIFlask's validation of a body, a query or headers: ``detail`` is location → field → messages."""
     details: dict[str, dict[str, list[str]]] = error.detail if isinstance(error.detail, dict) else {}
     errors = [
-        {
-            "field": "" if field == "_schema" else field.removesuffix(".[key]"),
-            "message": message.removeprefix("Value error, "),
-        }
-        for fields in details.values()
+        {"field": _field(location, field), "message": message.removeprefix("Value error, ")}
+        for location, fields in details.items()
         for field, messages in fields.items()
         for message in messages
     ]
@@ -155,6 +152,12 @@ def _from_validation(error: HTTPError) -> Response:
         detail=f"Check {names}.",
         extras={"errors": errors},
     )
+
+
+def _field(location: str, field: str) -> str:
+    if location == "headers":
+        return field.replace("_", "-").title()
+    return "" if field == "_schema" else field.removesuffix(".[key]")
 
 
 def _from_http_exception(error: HTTPException) -> Response | HTTPException:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +70,7 @@ class LoginWatch:
         self._lock = threading.Lock()
         self._viewers: dict[str, set[Viewer]] = defaultdict(set)
         self._started_in: int | None = None
+        self._closing = threading.Event()
 
     @contextmanager
     def viewing(self, login_id: str) -> Iterator[Viewer]:
@@ -92,6 +92,10 @@ class LoginWatch:
         with self._lock:
             return sum(len(viewers) for viewers in self._viewers.values())
 
+    def close(self) -> None:
+        """Let the threads end, in their own time. A process that ends anyway need not."""
+        self._closing.set()
+
     def _start(self) -> None:
         with self._lock:
             if self._started_in == os.getpid():
@@ -108,7 +112,7 @@ class LoginWatch:
 
     def _listen_for_ever(self) -> None:
         failures = 0
-        while True:
+        while not self._closing.is_set():
             try:
                 for login_id, version in self._hints():
                     failures = 0
@@ -117,19 +121,18 @@ class LoginWatch:
                 failures += 1
                 pause_seconds = _backoff_seconds(failures)
                 _log.warning("hints.lost", error=type(exc).__name__, retry_in_seconds=round(pause_seconds, 2))
-                time.sleep(pause_seconds)
+                self._closing.wait(pause_seconds)
 
     def _hints(self) -> Iterator[tuple[str, int]]:
         with self._make_subscriber() as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
             subscription.subscribe(LOGIN_CHANNEL)
-            while True:
+            while not self._closing.is_set():
                 message = subscription.get_message(timeout=_LISTEN_SECONDS)
                 if message is not None:
                     yield decode_login_hint(message["data"])
 
     def _catch_up_for_ever(self) -> None:
-        while True:
-            time.sleep(self._fallback_seconds)
+        while not self._closing.wait(self._fallback_seconds):
             with self._lock:
                 viewed = list(self._viewers)
             try:

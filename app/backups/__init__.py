@@ -1,1 +1,1 @@
-"""Backups: S3 objects, manifests, verification, restore."""
+"""Backups: sealed sessions as S3 objects, each with all that opening it needs but the key encryption key."""

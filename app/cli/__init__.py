@@ -15,8 +15,11 @@ from app.errors import AppError, SettingsError
 
 _COMMANDS = {
     "api-key": "app.cli.tenants:api_key",
+    "backup": "app.cli.backups:backup",
     "doctor": "app.cli.doctor:doctor",
+    "keys": "app.cli.keys:keys",
     "migrate": "app.cli.migrate:migrate",
+    "restore": "app.cli.backups:restore",
     "tenant": "app.cli.tenants:tenant",
 }
 

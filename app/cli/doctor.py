@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app import migrations
 from app.cli.parts import open_engine
@@ -22,7 +23,7 @@ from app.clock import utc_now
 from app.errors import AppError
 from app.models import EncryptionKey
 from app.settings import DataCentre, Settings, load_settings
-from app.vault.providers import make_key_provider
+from app.vault.providers import WrappedKey, make_key_provider
 
 _TIMEOUT_SECONDS = 5
 _CLOCK_TOLERANCE_SECONDS = 2.0  # login tokens live 30 s, initData and webhooks minutes
@@ -121,8 +122,7 @@ def _keys(settings: Settings, engine: Engine) -> Finding:
         provider = make_key_provider(settings)
         probe = os.urandom(32)
         wrapped = provider.wrap(key_id="doctor", data_key=probe)
-        unwrapped = provider.unwrap(key_id="doctor", wrapped_key=wrapped, wrapping_key_id=provider.wrapping_key_id)
-        if unwrapped != probe:
+        if provider.unwrap(wrapped) != probe:
             return Finding("keys", "failed", f"{provider.name} does not give back what it wrapped", "check its key")
         count = _unwrap_stored_keys(engine, provider.unwrap)
     except AppError as exc:
@@ -134,16 +134,13 @@ def _keys(settings: Settings, engine: Engine) -> Finding:
     return Finding("keys", "ok", f"{provider.name}, unwraps {count} of {count} stored keys")
 
 
-def _unwrap_stored_keys(engine: Engine, unwrap: Callable[..., bytes]) -> int:
-    with engine.connect() as connection:
-        rows = connection.execute(
-            select(EncryptionKey.id, EncryptionKey.wrapped_key, EncryptionKey.wrapping_key_id).where(
-                EncryptionKey.wrapped_key.is_not(None)
-            )
-        ).all()
-    for key_id, wrapped_key, wrapping_key_id in rows:
-        unwrap(key_id=key_id, wrapped_key=wrapped_key, wrapping_key_id=wrapping_key_id)
-    return len(rows)
+def _unwrap_stored_keys(engine: Engine, unwrap: Callable[[WrappedKey], bytes]) -> int:
+    with DatabaseSession(engine) as db:
+        keys = db.scalars(select(EncryptionKey).where(EncryptionKey.wrapped_key.is_not(None))).all()
+    for key in keys:
+        assert key.wrapped_key is not None
+        unwrap(WrappedKey(key.id, key.provider, key.wrapping_key_id, key.wrapped_key))
+    return len(keys)
 
 
 def _bucket(settings: Settings) -> Finding:

@@ -94,6 +94,7 @@ class LoginKeeper:
         self._holds: dict[str, Hold] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
+        self._renewing = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -129,6 +130,9 @@ class LoginKeeper:
     async def release(self, hold: Hold) -> None:
         """Give a lock back. Never raises: a lock that cannot be given back runs out."""
         self._holds.pop(hold.login_id, None)
+        # A renewal that is on its way would take the lock once more, for nobody: let it arrive first.
+        async with self._renewing:
+            pass
         with contextlib.suppress(RedisError, OSError):
             await self._release_script(keys=[login_lock_key(hold.login_id)], args=[hold.token])
 
@@ -152,15 +156,19 @@ class LoginKeeper:
         for hold in self._holds.values():
             hold.stop(HandOver())
 
+    async def renew_all(self) -> None:
+        """Renew every hold, and stop those that are over or lost. What cannot be asked now is asked again next time."""
+        holds = [hold for hold in self._holds.values() if hold.epoch >= 0]
+        for start in range(0, len(holds), _BATCH):
+            try:
+                await self._confirm(holds[start : start + _BATCH])
+            except Unavailable as exc:
+                _log.warning("logins.renewal_failed", detail=exc.detail, logins=len(holds))
+
     async def _renew_forever(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            holds = [hold for hold in self._holds.values() if hold.epoch >= 0]
-            for start in range(0, len(holds), _BATCH):
-                try:
-                    await self._confirm(holds[start : start + _BATCH])
-                except Unavailable as exc:
-                    _log.warning("logins.renewal_failed", detail=exc.detail, logins=len(holds))
+            await self.renew_all()
 
     async def _confirm(self, holds: Sequence[Hold]) -> None:
         # The time before asking: what the answer says was true then, and may not be now.
@@ -172,11 +180,16 @@ class LoginKeeper:
             elif hold.login_id in standing.over:
                 hold.stop(LoginOver(f"Login {hold.login_id} is over."))
         # Only then the locks: one that has run out must not be taken back from who drives the login now.
-        mine = [hold for hold in holds if not isinstance(hold.reason, OwnershipLost)]
-        for hold, renewed in zip(mine, await self._renew(mine), strict=True):
+        async with self._renewing:
+            mine = [hold for hold in holds if self._is_held(hold) and not isinstance(hold.reason, OwnershipLost)]
+            renewed = await self._renew(mine)
+        for hold, still_mine in zip(mine, renewed, strict=True):
             hold.confirmed_at = asked_at
-            if not renewed:
+            if not still_mine:
                 hold.stop(OwnershipLost(f"Another worker holds the lock of login {hold.login_id}."))
+
+    def _is_held(self, hold: Hold) -> bool:
+        return self._holds.get(hold.login_id) is hold
 
     def _standing(self, epochs: dict[str, int]) -> Standing:
         with self._transaction() as db:

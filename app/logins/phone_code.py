@@ -29,7 +29,7 @@ from telethon.tl.types.auth import (
 from app.logins.answers import next_answer
 from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
-from app.logins.secrets import phone_place
+from app.logins.secrets import RESEND, phone_place
 from app.logins.store import advance
 from app.models import Login
 from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
@@ -87,10 +87,6 @@ async def sign_in_by_code(talk: Conversation) -> Standing:
         if left:
             await talk.advance(code={**(talk.login.code or {}), "attempts_left": left})
     raise LoginFailed("code_attempts_exhausted")
-
-
-RESEND = "resend"
-"""The answer that asks for the code to be sent once more; no code looks like it."""
 
 
 async def _send(talk: Conversation, phone: _Phone) -> _Phone:

@@ -165,7 +165,8 @@ async def _drive(talk: Conversation) -> None:
         except Unavailable as exc:
             talk.log.warning("login.waits_for_storage", detail=exc.detail)
         except Transient as exc:
-            talk.log.info("login.connection_lost", detail=exc.detail)
+            if failures == 0:  # an outage is said once by each login, not at every try
+                talk.log.info("login.connection_lost", detail=exc.detail)
             await talk.disconnect()
         except NotAuthorized as exc:
             talk.fail_if_dead(exc)

@@ -13,6 +13,9 @@ from app.vault.keyring import KeyRing
 from app.vault.sealing import Place, Sealed
 
 ANSWER_LIFE_SECONDS = 60
+RESEND = "resend"
+"""The answer that asks for a login code to be sent once more; no code looks like it."""
+
 _LOGIN_URL = "tg://login?token="
 
 

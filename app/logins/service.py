@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from redis.exceptions import RedisError
+from sqlalchemy import select
 
 from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
-from app.logins.secrets import ANSWER_LIFE_SECONDS, Answer, open_token, seal_answer
+from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
 from app.logins.store import finish, get_login
 from app.logins.view import LoginView, QRView, view_login
 from app.models import Login
@@ -40,6 +41,16 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     return _view(core, login)
 
 
+def read_locale(core: Core, *, login_id: str) -> str | None:
+    """The language that the caller asked the hosted page to speak; anybody may know it. None: not said, or no login.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    with core.transaction() as db:
+        return db.scalar(select(Login.locale).where(Login.id == login_id))
+
+
 def submit_password(core: Core, *, login_id: str, reader: Reader, password: str) -> LoginView:
     """Hand a 2FA password to the worker: sealed, one shot, gone after 60 s.
 
@@ -58,6 +69,16 @@ def submit_code(core: Core, *, login_id: str, reader: Reader, code: str) -> Logi
         NotFound, Unavailable: as in ``read_login``.
     """
     return _submit(core, login_id=login_id, reader=reader, what="code", text=code)
+
+
+def resend_code(core: Core, *, login_id: str, reader: Reader) -> LoginView:
+    """Ask for the login code to be sent once more, by Telegram's next way of delivery.
+
+    Raises:
+        Conflict: ``not_waiting_for_code``.
+        NotFound, Unavailable: as in ``read_login``.
+    """
+    return _submit(core, login_id=login_id, reader=reader, what="code", text=RESEND)
 
 
 def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:

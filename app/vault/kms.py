@@ -87,7 +87,7 @@ def _encryption_context(key_id: str) -> dict[str, str]:
 def _make_client(kms_key_id: str, endpoint_url: str | None) -> KMSClient:
     region = kms_key_id.split(":")[3] if kms_key_id.startswith("arn:") else boto3.Session().region_name or ""
     if not region and endpoint_url is None:
-        raise SettingsError("AWS_REGION is not set (KEY_PROVIDER=aws-kms; or give KMS_KEY_ID as an ARN)")
+        raise SettingsError("AWS_DEFAULT_REGION is not set (KEY_PROVIDER=aws-kms; or give KMS_KEY_ID as an ARN)")
     return boto3.client("kms", region_name=region or "us-east-1", endpoint_url=endpoint_url, config=_CLIENT_CONFIG)
 
 

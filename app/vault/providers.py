@@ -10,7 +10,8 @@ import base64
 import binascii
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -110,12 +111,13 @@ class KeyProviders:
     """The configured providers: one wraps, each unwraps what it wrapped. Itself a ``KeyProvider``.
 
     Args:
-        wraps_with: the name of the one that wraps.
+        current: the one that wraps.
+        others: how to make the others, by name; made when something is to be unwrapped by them.
     """
 
-    def __init__(self, providers: Mapping[str, KeyProvider], *, wraps_with: str) -> None:
-        self._providers = providers
-        self._current = providers[wraps_with]
+    def __init__(self, current: KeyProvider, others: Mapping[str, Callable[[], KeyProvider]]) -> None:
+        self._current = current
+        self._others = {name: cache(make) for name, make in others.items()}
 
     @property
     def name(self) -> str:
@@ -128,12 +130,13 @@ class KeyProviders:
 
     def unwrap(self, wrapped: WrappedKey) -> bytes:
         """See ``KeyProvider.unwrap``."""
-        provider = self._providers.get(wrapped.provider)
-        if provider is None:
-            raise KeyUnavailable(
-                f"Key {wrapped.key_id} was wrapped by {wrapped.provider} ({wrapped.wrapping_key_id}), which is not configured."
-            )
-        return provider.unwrap(wrapped)
+        if wrapped.provider == self._current.name:
+            return self._current.unwrap(wrapped)
+        if wrapped.provider in self._others:
+            return self._others[wrapped.provider]().unwrap(wrapped)
+        raise KeyUnavailable(
+            f"Key {wrapped.key_id} was wrapped by {wrapped.provider} ({wrapped.wrapping_key_id}), which is not configured."
+        )
 
 
 def _read_keys(key_file: Path) -> list[bytes]:
@@ -148,16 +151,20 @@ def _read_keys(key_file: Path) -> list[bytes]:
 
 
 def make_key_provider(settings: Settings) -> KeyProviders:
-    """Build every provider that the settings configure; ``KEY_PROVIDER`` wraps.
+    """Build the provider that ``KEY_PROVIDER`` names, which wraps; what else is configured still unwraps.
 
     Raises:
-        SettingsError: what a provider needs is missing or senseless.
+        SettingsError: what the provider needs is missing or senseless.
     """
-    providers: dict[str, KeyProvider] = {}
-    if settings.local_key_file is not None:
-        providers["local"] = LocalKeyProvider(settings.local_key_file)
-    if settings.kms_key_id is not None:
-        from app.vault.kms import KmsKeyProvider  # boto3 takes a quarter of a second, and only KMS needs it here
+    makers: dict[str, Callable[[], KeyProvider]] = {}
+    if (key_file := settings.local_key_file) is not None:
+        makers["local"] = lambda: LocalKeyProvider(key_file)
+    if (kms_key_id := settings.kms_key_id) is not None:
+        makers["aws-kms"] = lambda: _make_kms_provider(kms_key_id, settings.kms_endpoint_url)
+    return KeyProviders(makers.pop(settings.key_provider)(), makers)
 
-        providers["aws-kms"] = KmsKeyProvider(kms_key_id=settings.kms_key_id, endpoint_url=settings.kms_endpoint_url)
-    return KeyProviders(providers, wraps_with=settings.key_provider)
+
+def _make_kms_provider(kms_key_id: str, endpoint_url: str | None) -> KeyProvider:
+    from app.vault.kms import KmsKeyProvider  # boto3 takes a quarter of a second, and only KMS needs it here
+
+    return KmsKeyProvider(kms_key_id=kms_key_id, endpoint_url=endpoint_url)

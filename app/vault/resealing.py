@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnClause, LargeBinary, Text, column, select, update, values
+from sqlalchemy import ColumnClause, LargeBinary, Text, cast, column, select, update, values
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.database import Transaction
@@ -99,9 +99,11 @@ def _write(db: DatabaseSession, table: SealedTable, rows: Sequence[tuple[Any, ..
     columns: list[ColumnClause[Any]] = [column("id", Text), column("key_id", Text)]
     columns += [column(name, LargeBinary) for name in table.purposes]
     new = values(*columns, name="new").data(rows)
+    # PostgreSQL takes a column of nothing but NULLs for text.
+    sealed = {name: cast(new.c[name], LargeBinary) for name in table.purposes}
     db.execute(
         update(table.model)
         .where(table.model.id == new.c.id)
-        .values({name: new.c[name] for name in ("key_id", *table.purposes)} | dict(table.changes))
+        .values({"key_id": new.c.key_id} | sealed | dict(table.changes))
         .execution_options(synchronize_session=False)
     )

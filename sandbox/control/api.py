@@ -44,6 +44,7 @@ class ControlApi:
         app.router.add_post("/network", self._change_network)
         app.router.add_get("/stats", self._show_stats)
         app.router.add_get("/phone", self._show_phone)
+        app.router.add_get("/favicon.ico", _no_icon)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
 
     async def start(self, host: str, port: int) -> int:
@@ -179,6 +180,12 @@ class ControlApi:
         del request
         page = resources.files(__package__).joinpath("phone.html").read_text(encoding="utf-8")
         return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
+
+
+async def _no_icon(request: web.Request) -> web.Response:
+    """Spare browsers, which ask without being told to, an error in their console."""
+    del request
+    return web.Response(status=204)
 
 
 @web.middleware

@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             self._outflow.write(data)
 
     def _forget(self) -> None:
-        self._transport = None
+        self._transport = self._outflow = self._exchange = None
         self.data_centre.network.connections.discard(self)
         if self._disconnect_timer is not None:
             self._disconnect_timer.cancel()

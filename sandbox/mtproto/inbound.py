@@ -118,14 +118,14 @@ def _flatten(session: Session, message: Message) -> list[Message]:
     message = _unpack(message)
     if tl.constructor_of(message.body) != CONTAINER:
         return [message]
-    if session.has_received(message.msg_id):
+    if session.has_received(message.msg_id) or message.msg_id in session.containers:
         raise _BadMessageError(message, _CONTAINER_ID_SEEN)
     if message.seq_no & 1:
         raise _BadMessageError(message, _EVEN_SEQ_NO_EXPECTED)
     inner = _split(message)
     if any(m.msg_id >= message.msg_id or tl.constructor_of(m.body) == CONTAINER for m in inner):
         raise _BadMessageError(message, _INVALID_CONTAINER)
-    session.remember(Message(message.msg_id, max((m.seq_no for m in inner), default=0) & ~1, b""))
+    session.containers.append(message.msg_id)
     return inner
 
 

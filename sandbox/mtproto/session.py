@@ -8,6 +8,7 @@ Source: https://core.telegram.org/mtproto/description and
 
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CONTAINER: Final = 0x73F1F8DC
 _REMEMBERED_MESSAGES: Final = 256
+_REMEMBERED_CONTAINERS: Final = 16
 _CONTAINER_MESSAGES: Final = 100
 
 # Codes of bad_msg_notification.
@@ -48,7 +50,7 @@ class Session:
 
     __slots__ = (
         "_answers", "_content_sent", "_forgotten_up_to", "_highest_seq_no", "_message_ids", "_outbox",
-        "_received", "_unacknowledged", "_waiting", "auth_key", "connection", "last_seen", "running",
+        "_received", "_unacknowledged", "_waiting", "auth_key", "connection", "containers", "last_seen", "running",
         "session_id", "wants_updates",
     )  # fmt: skip
 
@@ -61,6 +63,8 @@ class Session:
         """Set by the first call that is not wrapped in invokeWithoutUpdates."""
         self.running: set[int] = set()
         """The calls that are not answered yet, by msg_id."""
+        self.containers: deque[int] = deque(maxlen=_REMEMBERED_CONTAINERS)
+        """The ids of the last containers; they have no place among the sequence numbers of what they hold."""
         self._message_ids = message_ids
         self._content_sent = 0
         self._received: dict[int, int] = {}

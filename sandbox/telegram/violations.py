@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from sandbox.mtproto.connection import Connection
 
 PACE_SECONDS: Final = 0.2
-_SILENT_SECONDS: Final = 5.0
 
 
 class Violations:
     """The three counters of the statistics, and what is needed to know when to count."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, takeover_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start at nought.
+
+        Args:
+            takeover_seconds: how long an open connection must have been silent for another one to take its key over.
+            clock: monotonic.
+        """
+        self._takeover_seconds = takeover_seconds
         self.counts: Counter[str] = Counter(flood_wait=0, parallel_auth_key=0, unpaced=0)
         self._clock = clock
         self._waits: dict[tuple[str, int, str], float] = {}
@@ -72,19 +78,19 @@ class Violations:
     # -- one connection per key
 
     def is_parallel(self, call: Call) -> bool:
-        """Tell whether this request and an earlier one of its key came over two connections that are both
-        open; count it.
+        """Tell whether a key's requests came over two connections that are both open; count it.
 
-        The connection that makes a request owns the key. Another one may take over without blame when the
-        owner has closed or has not made a request for 5 s: so does a client whose old connection died without
-        the server noticing. But a connection that lost the key and makes a request again while both are open
-        is parallel use, however slow.
+        The connection that makes a request owns the key. Another one may take over without blame when the owner
+        has closed or has made no request for `takeover_seconds`: so does a client whose old connection died
+        without the server noticing. But a connection that lost the key and makes a request again while both are
+        open is parallel use, however slow.
         """
         key, connection, now = call.session.auth_key, call.connection, self._clock()
         owner, last_request = self._owners.get(key.key_id, (connection, now))
-        if connection is not owner and owner in key.connections and not owner.has_hung_up():
+        is_second = connection is not owner and owner in key.connections
+        if is_second and not owner.has_hung_up() and not connection.has_hung_up():
             was_superseded = key.key_id in connection.superseded_keys
-            if was_superseded or now - last_request < _SILENT_SECONDS:
+            if was_superseded or now - last_request < self._takeover_seconds:
                 self.counts["parallel_auth_key"] += 1
                 return True
             owner.superseded_keys.add(key.key_id)

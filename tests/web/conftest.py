@@ -13,9 +13,14 @@ from sqlalchemy import text
 from app.core import Core
 from app.database import make_engine
 from app.settings import Settings
+from app.tenants.keys import SCOPES, create_api_key
 from app.tenants.store import create_tenant
-from tests.builders import make_settings
+from devstack.ports import free_port
+from devstack.programs import running
+from devstack.redis import redis_url as make_redis_url
+from tests.builders import make_core, make_settings
 from tests.web.callers import Caller, with_key
+from tests.web.live import Live, server_program
 from web import create_app
 from web.parts import Parts
 
@@ -63,6 +68,7 @@ def make_client(settings: Settings) -> Iterator[MakeClient]:
 
     yield make
     for parts in built:
+        parts.watch.close()
         parts.core.engine.dispose()
         parts.core.redis.close()
 
@@ -104,3 +110,23 @@ def charlie(web: tuple[FlaskClient, Parts]) -> Caller:
 def nobody(web: tuple[FlaskClient, Parts]) -> Caller:
     """Somebody without a key."""
     return Caller(web[0], "", {})
+
+
+@pytest.fixture(scope="session")
+def live(
+    migrated_database: Callable[[], str], redis_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
+    """A server in a process of its own, for what only shows there: streams, long polls, greenlets."""
+    folder, port = tmp_path_factory.mktemp("live"), free_port()
+    settings = make_settings(
+        database_url=migrated_database(),
+        redis_url=make_redis_url(redis_port, database=0),
+        key_file=folder / "key",
+    )
+    core = make_core(settings)
+    key = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=SCOPES).key
+    program = server_program(settings, port=port, folder=folder)
+    with running(program):
+        yield Live(f"http://127.0.0.1:{port}", core, program.log, {"Authorization": f"Bearer {key}"})
+    core.engine.dispose()
+    core.redis.close()

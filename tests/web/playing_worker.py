@@ -8,10 +8,11 @@ from typing import Any
 
 from app.clock import utc_now
 from app.core import Core
-from app.logins.secrets import LoginToken, seal_token
+from app.logins.secrets import LoginToken, open_answer, seal_token
 from app.logins.store import advance, finish, take
 from app.models import Login
-from app.redis_state import LOGIN_CHANNEL, encode_login_hint, login_qr_key
+from app.redis_state import LOGIN_CHANNEL, encode_login_hint, login_inbox_key, login_qr_key
+from tests.waiting import wait_until
 
 
 class PlayingWorker:
@@ -24,11 +25,11 @@ class PlayingWorker:
         assert taken is not None
         self._login = taken
 
-    def publish_qr(self, *, life_seconds: float = 30.0, hint: bool = True) -> str:
+    def publish_qr(self, *, life_seconds: float = 30.0, kept_seconds: int = 31, hint: bool = True) -> str:
         """Show a new login token and return its login URL."""
         token = LoginToken(token=os.urandom(32), expires_at=utc_now() + timedelta(seconds=life_seconds))
         sealed = seal_token(self._core.keyring, tenant_id=self._login.tenant_id, login_id=self._login.id, token=token)
-        self._core.redis.set(login_qr_key(self._login.id), sealed, ex=int(life_seconds) + 1)
+        self._core.redis.set(login_qr_key(self._login.id), sealed, ex=kept_seconds)
         self.advance(hint=hint, status="waiting_for_scan", qr_expires_at=token.expires_at)
         return token.url
 
@@ -44,6 +45,15 @@ class PlayingWorker:
     def ask_code(self) -> None:
         """Want the login code."""
         self.advance(status="code_required", code={"delivery": "app", "length": 5, "attempts_left": 3})
+
+    def take_answer(self, what: str) -> str:
+        """Wait for what the user typed, and take it."""
+        key = login_inbox_key(self._login.id, what)
+        value = wait_until(lambda: self._core.redis.getdel(key))
+        assert isinstance(value, bytes)
+        return open_answer(
+            self._core.keyring, tenant_id=self._login.tenant_id, login_id=self._login.id, what=what, value=value
+        ).text
 
     def advance(self, *, hint: bool = True, **changes: Any) -> int:
         """Write to the row, and say so unless the hint is to be lost."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from apiflask import APIBlueprint
 
 from web.views.audit import audit
+from web.views.docs import docs
 from web.views.leases import leases
 from web.views.logins import logins
 from web.views.ops import ops
+from web.views.page import page
 from web.views.sessions import sessions
 from web.views.tenants import tenants
 
-BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, tenants, ops)
+BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, tenants, ops, page, docs)

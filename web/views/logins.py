@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack
+from typing import Any
 
 import segno
 from apiflask import APIBlueprint
 from flask import Response, request
 
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict
 from app.logins.service import cancel_login, read_login, submit_code, submit_password
 from app.logins.start import StartedLogin, start_login
 from app.logins.view import LoginView
@@ -19,25 +20,32 @@ from web.openapi import answers, answers_problems
 from web.parts import parts
 from web.rate_headers import remember_standing
 from web.streams import stream_events, wait_for_change
-from web.views.login_bodies import CodeBody, NewLoginBody, PasswordBody, StartedLoginView, WaitQuery
+from web.views.login_bodies import CodeBody, NewLoginBody, PasswordBody, StartedLoginView, StartHeaders, WaitQuery
 
 logins = APIBlueprint("logins", __name__, url_prefix="/v1/logins", tag="Logins")
 
 _QR_MASK = 2  # any of the eight will do for random bytes; trying all of them costs 5 ms of the 6 that a code takes
 _EVENTS = "Events of type `login`: id is the version, data a Login. Ends after a final state."
+_REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    200: {
+        "description": "An active session serves: `reused` is true, nobody has to scan.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StartedLoginView"}}},
+    }
+}
 
 
 @logins.post("")
 @answers_problems("idempotency_key_reused", "rate_limited")
 @needs("logins")
+@logins.input(StartHeaders, location="headers", arg_name="headers")
 @logins.input(NewLoginBody, arg_name="body")
 @logins.output(StartedLoginView, status_code=202, description="On its way.")
-@logins.doc(responses={200: "An active session serves: `reused` is true, nobody has to scan."})
-def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
+@logins.doc(responses=_REUSED)
+def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, int, dict[str, str]]:
     """Start a login
 
-    With the header `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the
-    same `telegram_user_id` is under way, that one is the answer.
+    With an `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the same
+    `telegram_user_id` is under way, that one is the answer.
     """
     caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
     remember_standing(
@@ -49,7 +57,7 @@ def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
         parts().core,
         tenant_id=caller.tenant_id,
         request=body.to_request(),
-        idempotency_key=_idempotency_key(),
+        idempotency_key=headers.idempotency_key,
     )
     return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
 
@@ -149,15 +157,6 @@ def cancel(login_id: str) -> LoginView:
 def _show(started: StartedLogin) -> StartedLoginView:
     page_url = f"{parts().core.settings.public_url.rstrip('/')}/login/{started.login.id}#{started.client_secret}"
     return StartedLoginView(**dict(started.login), client_secret=started.client_secret, page_url=page_url)
-
-
-def _idempotency_key() -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not (0 < len(key) <= 255 and key.isascii() and key.isprintable()):
-        raise InvalidInput(
-            "Check Idempotency-Key.", errors=(("Idempotency-Key", "must be 1 to 255 printable ASCII characters"),)
-        )
-    return key
 
 
 def _limit_answers(login_id: str) -> None:

@@ -1,0 +1,134 @@
+"""Which sessions are due for a backup, what becomes of one in the bucket, and marking those that were backed up.
+
+Due is whose ``backed_up_version`` is not its ``version``: whoever changes something that a restore should bring back raises
+``version``; a rotation, which changes none of it, clears ``backed_up_version``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnClause, Integer, Text, column, func, select, update, values
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.backups.content import Content, SessionContent, TenantContent, Tombstone, encode
+from app.backups.names import ObjectName
+from app.backups.wrappings import describe_key
+from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
+from app.vault.keyring import KeyRing
+from app.vault.sealing import Place
+
+_IS_DUE = TelegramSession.backed_up_version.is_distinct_from(TelegramSession.version)  # word for word the index's
+
+
+class Due(NamedTuple):
+    """A session to back up, with its tenant and its key; no key: it was erased."""
+
+    session: TelegramSession
+    tenant: Tenant
+    key: EncryptionKey | None
+
+
+def tenant_place(tenant_id: str, session_id: str) -> Place:
+    """Where a tenant's overrides are sealed within a session's backup."""
+    return Place("backup-tenant", tenant_id, session_id)
+
+
+def count_due(db: DatabaseSession) -> int:
+    """Count the sessions that are due."""
+    return db.scalar(select(func.count()).select_from(TelegramSession).where(_IS_DUE)) or 0
+
+
+def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
+    """The next due sessions after an id, in the order of ids. Locks nothing: a backup makes nobody wait."""
+    rows = db.execute(
+        select(TelegramSession, Tenant, EncryptionKey)
+        .join(Tenant, Tenant.id == TelegramSession.tenant_id)
+        .outerjoin(
+            EncryptionKey,
+            (EncryptionKey.id == TelegramSession.key_id) & TelegramSession.session_sealed.is_not(None),
+        )
+        .where(_IS_DUE, TelegramSession.id > after)
+        .order_by(TelegramSession.id)
+        .limit(limit)
+    )
+    return [Due(session, tenant, key) for session, tenant, key in rows]
+
+
+def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, ObjectName]:
+    """Write a due session's object and its name: its backup, or its tombstone when it was erased."""
+    session = due.session
+    if due.key is None or session.session_sealed is None:
+        return make_tombstone(tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now)
+    body, checksum = encode(
+        Content(
+            backed_up_at=now,
+            tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
+            session=_describe_session(session),
+            key=describe_key(due.key),
+            session_sealed=session.session_sealed,
+        )
+    )
+    return body, ObjectName(session.tenant_id, session.id, now, session.version, due.key.id, checksum)
+
+
+def make_tombstone(*, tenant_id: str, session_id: str, version: int, now: datetime) -> tuple[bytes, ObjectName]:
+    """Write a tombstone and its name. It says nothing of the person."""
+    content = Tombstone(backed_up_at=now, tenant_id=tenant_id, session_id=session_id, version=version)
+    body, checksum = encode(content)
+    return body, ObjectName(tenant_id, session_id, now, version, None, checksum)
+
+
+def list_objects(db: DatabaseSession, names: Iterable[ObjectName]) -> None:
+    """Add objects to the catalogue; those that are in it already stay as they are."""
+    rows = [name._asdict() | {"object_key": name.object_key} for name in names]
+    for row in rows:
+        del row["checksum"]
+    if rows:
+        db.execute(insert(BackupObject).on_conflict_do_nothing(), rows)
+
+
+def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) -> None:
+    """Mark the rows that are still as they were read.
+
+    Those that changed meanwhile, or that somebody is writing this moment, stay due.
+    """
+    columns: tuple[ColumnClause[Any], ...] = (column("id", Text), column("version", Integer), column("key_id", Text))
+    read = values(*columns, name="read").data(
+        [(due.session.id, due.session.version, due.session.key_id) for due in stored]
+    )
+    unchanged = (
+        select(TelegramSession.id)
+        .join(read, TelegramSession.id == read.c.id)
+        .where(TelegramSession.version == read.c.version, TelegramSession.key_id.is_not_distinct_from(read.c.key_id))
+        .with_for_update(skip_locked=True, key_share=True, of=TelegramSession)
+    )
+    db.execute(
+        update(TelegramSession)
+        .where(TelegramSession.id.in_(unchanged))
+        .values(backed_up_version=TelegramSession.version, backed_up_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyRing) -> TenantContent:
+    sealed = None
+    if tenant.telegram:
+        overrides = json.dumps(tenant.telegram).encode()
+        sealed = keyring.seal_under_key(key_id, tenant_place(tenant.id, session_id), overrides)
+    return TenantContent(
+        id=tenant.id,
+        name=tenant.name,
+        session_max_idle_days=tenant.session_max_idle_days,
+        created_at=tenant.created_at,
+        telegram_sealed=sealed,
+    )
+
+
+def _describe_session(session: TelegramSession) -> SessionContent:
+    columns = {name: getattr(session, name) for name in SessionContent.model_fields if name != "metadata"}
+    return SessionContent(metadata=session.client_metadata, **columns)

@@ -1,0 +1,147 @@
+"""Expiry: what nobody can ask for any more leaves the bucket.
+
+An object expires when its successor is older than the retention: until then it is what a restore to some moment within the
+retention brings back. The newest of a session never expires, whatever its age; a tombstone does, once it is alone.
+
+Only the bucket says what may go. A database that knows less (a lost one, a restored one) makes nothing expire: what a
+session's end leaves behind is a tombstone, and that is written only for what the database can tell has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
+
+from sqlalchemy import Engine, delete, exists, func, select
+from sqlalchemy.orm import aliased
+
+from app.backups.alone import alone
+from app.backups.bucket import Bucket
+from app.backups.due import list_objects, make_tombstone
+from app.backups.names import SESSIONS, ObjectName, parse_name
+from app.backups.wrappings import drop_wrappings
+from app.clock import utc_now
+from app.database import Transaction
+from app.metrics import Metrics
+from app.models import BackupObject, BackupRun, TelegramSession
+
+_BATCH = 1000
+
+
+@dataclass
+class ExpiryReport:
+    """What expired; ``kept`` counts expired objects that the bucket would not delete, a lock's for example."""
+
+    looked_at: int = 0
+    expired: int = 0
+    kept: int = 0
+    tombstones: int = 0
+    complete: bool = False
+
+
+def expire_backups(
+    *,
+    transaction: Transaction,
+    engine: Engine,
+    bucket: Bucket,
+    metrics: Metrics,
+    retention: timedelta,
+    now: datetime | None = None,
+    limit_seconds: float = 1800.0,
+    on_progress: Callable[[int], None] = lambda looked_at: None,
+) -> ExpiryReport | None:
+    """Delete what expired; see the module. May be repeated; of runs at the same time one does the work.
+
+    Args:
+        engine: for the connection that holds the run's lock.
+        now: the time that ``retention`` is counted back from; None: the clock's.
+        on_progress: called with the objects looked at, after each page.
+
+    Returns:
+        The report, or None when another run or a backup is under way.
+
+    Raises:
+        Transient, Permanent: the bucket is away, or refuses us.
+    """
+    horizon, deadline = (now or utc_now()) - retention, time.monotonic() + limit_seconds
+    with alone(engine) as mine:
+        if not mine:
+            return None
+        report = ExpiryReport(tombstones=_bury_deleted(transaction, bucket))
+        for looked_at, doomed in _doomed_pages(bucket, horizon):
+            gone = bucket.delete(doomed)
+            _forget(transaction, gone)
+            metrics.backups.labels(outcome="expired").inc(len(gone))
+            report.looked_at = looked_at
+            report.expired += len(gone)
+            report.kept += len(doomed) - len(gone)
+            on_progress(looked_at)
+            if time.monotonic() > deadline:
+                return report
+        drop_wrappings(transaction, bucket)
+        with transaction() as db:
+            db.execute(delete(BackupRun).where(BackupRun.finished_at < horizon))
+        report.complete = True
+    return report
+
+
+def expired_of(names: list[ObjectName], horizon: datetime) -> list[ObjectName]:
+    """Of one session's objects, in the order of time, those that expired."""
+    if len(names) == 1:
+        return [name for name in names if name.is_tombstone and name.backed_up_at <= horizon]
+    return [name for name, successor in pairwise(names) if successor.backed_up_at <= horizon]
+
+
+def _doomed_pages(bucket: Bucket, horizon: datetime) -> Iterator[tuple[int, list[str]]]:
+    """Walk the bucket session by session; yields the count so far and keys to delete, every thousand or so."""
+    looked_at, doomed, reported = 0, list[str](), 0
+    names = (name for key in bucket.list_keys(SESSIONS) if (name := parse_name(key)) is not None)
+    for _, group in groupby(names, key=lambda name: (name.tenant_id, name.session_id)):
+        session = list(group)
+        looked_at += len(session)
+        doomed += [name.object_key for name in expired_of(session, horizon)]
+        if looked_at - reported >= _BATCH or len(doomed) >= _BATCH:
+            yield looked_at, doomed
+            doomed, reported = [], looked_at
+    yield looked_at, doomed
+
+
+def _forget(transaction: Transaction, object_keys: list[str]) -> None:
+    for start in range(0, len(object_keys), _BATCH):
+        with transaction() as db:
+            db.execute(delete(BackupObject).where(BackupObject.object_key.in_(object_keys[start : start + _BATCH])))
+
+
+def _bury_deleted(transaction: Transaction, bucket: Bucket) -> int:
+    """Put tombstones on sessions whose rows were deleted, with their tenant say: we listed a backup, there is no row."""
+    tomb = aliased(BackupObject)
+    deleted = (
+        select(BackupObject.tenant_id, BackupObject.session_id, func.max(BackupObject.version))
+        .where(
+            ~exists().where(TelegramSession.id == BackupObject.session_id),
+            ~exists().where(
+                tomb.session_id == BackupObject.session_id,
+                tomb.key_id.is_(None),
+                tomb.backed_up_at >= BackupObject.backed_up_at,
+            ),
+        )
+        .group_by(BackupObject.tenant_id, BackupObject.session_id)
+        .limit(_BATCH)
+    )
+    buried = 0
+    while True:
+        with transaction() as db:
+            rows = db.execute(deleted).all()
+        if not rows:
+            return buried
+        names = []
+        for tenant_id, session_id, version in rows:
+            body, name = make_tombstone(tenant_id=tenant_id, session_id=session_id, version=version, now=utc_now())
+            bucket.put(name.object_key, body)
+            names.append(name)
+        with transaction() as db:
+            list_objects(db, names)
+        buried += len(names)

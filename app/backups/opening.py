@@ -1,0 +1,62 @@
+"""Opening an object for real: download, checksum, unwrap, open the seal, read it as a string session."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from telethon.sessions import StringSession
+
+from app.backups.bucket import Bucket
+from app.backups.content import BackupCorrupt, Content, decode
+from app.backups.due import tenant_place
+from app.backups.names import ObjectName
+from app.backups.wrappings import BackupKeys, OpenedKey
+from app.errors import SealBroken
+from app.vault.places import session_place
+from app.vault.sealing import open_under
+
+
+class OpenedBackup(NamedTuple):
+    """A backup that was seen to open. The string session itself is not kept."""
+
+    name: ObjectName
+    content: Content
+    key: OpenedKey
+    tenant_overrides: dict[str, Any]
+
+
+def download_backup(bucket: Bucket, name: ObjectName) -> Content:
+    """Download an object and check that it is what its name says.
+
+    Raises:
+        ObjectMissing: it is not there.
+        BackupCorrupt: it is not what was stored.
+    """
+    content = decode(bucket.get(name.object_key), Content, checksum=name.checksum)
+    said = (content.tenant.id, content.session.id, content.session.version, content.key.key_id)
+    if said != (name.tenant_id, name.session_id, name.version, name.key_id):
+        raise BackupCorrupt("It is of something else than its name says.")
+    return content
+
+
+def open_backup(name: ObjectName, content: Content, keys: BackupKeys) -> OpenedBackup:
+    """Open what was downloaded.
+
+    Raises:
+        BackupCorrupt: it does not open, or what is in it is no string session.
+        KeyUnavailable, Transient: see ``BackupKeys.unwrap``.
+    """
+    key, tenant_id, session_id = keys.unwrap(content.key), name.tenant_id, name.session_id
+    try:
+        string = open_under(key.data_key, session_place(tenant_id, session_id), content.session_sealed)
+        StringSession(string.decode())
+        sealed = content.tenant.telegram_sealed
+        place = tenant_place(tenant_id, session_id)
+        overrides = json.loads(open_under(key.data_key, place, sealed)) if sealed is not None else {}
+    except SealBroken as exc:
+        raise BackupCorrupt("Its seal does not open.") from exc
+    except (ValueError, TypeError, IndexError) as exc:
+        # ``from None``: the exception may quote the string session.
+        raise BackupCorrupt(f"What is sealed in it is no string session ({type(exc).__name__}).") from None
+    return OpenedBackup(name, content, key, overrides)

@@ -1,0 +1,154 @@
+"""Writing restored rows: tenants and keys where there are none, sessions where there is nothing as new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session as DatabaseSession
+
+from app.backups.due import list_objects
+from app.backups.opening import OpenedBackup
+from app.clock import utc_now
+from app.database import Transaction
+from app.models import Base, EncryptionKey, TelegramSession, Tenant
+from app.vault.audit import record_event
+
+_SESSIONS = Base.metadata.tables["sessions"]  # by its columns' names, which are those of a backup
+_IN_USE = ("active", "quarantined")
+
+
+class RestoreOptions(NamedTuple):
+    """How rows are written; ``validate_after``: how long from now until a restored session may be validated."""
+
+    actor: str
+    dry_run: bool
+    validate_after: timedelta
+
+
+@dataclass
+class Written:
+    """What became of a batch: ids of restored rows, ids left alone, and backups whose key is destroyed here."""
+
+    restored: list[str] = field(default_factory=list)
+    left_alone: list[str] = field(default_factory=list)
+    refused: list[OpenedBackup] = field(default_factory=list)
+
+
+def write_sessions(transaction: Transaction, backups: Sequence[OpenedBackup], options: RestoreOptions) -> Written:
+    """Write a batch in one transaction; in a dry run only say what would be written."""
+    written = Written()
+    if not backups:
+        return written
+    with transaction() as db:
+        _refuse_destroyed(db, backups, written)
+        usable = [backup for backup in backups if backup not in written.refused]
+        if options.dry_run:
+            as_new = _as_new(db, usable)
+            written.restored = [backup.name.session_id for backup in usable if backup.name.session_id not in as_new]
+        else:
+            _write_tenants_and_keys(db, usable)
+            written.restored = [backup.name.session_id for backup in usable if _write_session(db, backup, options)]
+            restored = set(written.restored)
+            list_objects(db, (backup.name for backup in usable if backup.name.session_id in restored))
+    restored = set(written.restored)
+    written.left_alone = [backup.name.session_id for backup in usable if backup.name.session_id not in restored]
+    return written
+
+
+def _refuse_destroyed(db: DatabaseSession, backups: Sequence[OpenedBackup], written: Written) -> None:
+    key_ids = {backup.name.key_id for backup in backups}
+    destroyed = set(
+        db.scalars(select(EncryptionKey.id).where(EncryptionKey.id.in_(key_ids), EncryptionKey.state == "destroyed"))
+    )
+    written.refused = [backup for backup in backups if backup.name.key_id in destroyed]
+
+
+def _as_new(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> set[str]:
+    """Ids of the sessions whose row a real run would leave alone."""
+    version = {backup.name.session_id: backup.name.version for backup in backups}
+    rows = db.execute(
+        select(TelegramSession.id, TelegramSession.version, TelegramSession.lease_expires_at).where(
+            TelegramSession.id.in_(version)
+        )
+    )
+    now = utc_now()
+    return {
+        session_id
+        for session_id, existing, leased_until in rows
+        if existing >= version[session_id] or (leased_until is not None and leased_until > now)
+    }
+
+
+def _write_tenants_and_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> None:
+    tenants = {backup.content.tenant.id: backup for backup in backups}
+    for tenant_id in sorted(tenants):
+        backup = tenants[tenant_id]
+        row = backup.content.tenant.model_dump(exclude={"telegram_sealed"}) | {"telegram": backup.tenant_overrides}
+        db.execute(insert(Tenant).values(row).on_conflict_do_nothing())
+    keys = {backup.key.content.key_id: backup.key.content for backup in backups}
+    for key_id in sorted(keys):
+        key = keys[key_id]
+        row = {
+            "id": key.key_id,
+            # It opens and does not seal: the next rotation moves everything to a key of this database.
+            "state": "retiring",
+            "provider": key.provider,
+            "wrapping_key_id": key.wrapping_key_id,
+            "wrapped_key": key.wrapped_key,
+            "created_at": key.created_at,
+        }
+        db.execute(insert(EncryptionKey).values(row).on_conflict_do_nothing())
+
+
+def _write_session(db: DatabaseSession, backup: OpenedBackup, options: RestoreOptions) -> bool:
+    """Write one session unless there is a row as new, or one that is leased; whether it was written."""
+    now = utc_now()
+    row = _session_row(backup, now, options)
+    statement = insert(_SESSIONS).values(row)
+    written = db.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[_SESSIONS.c.id],
+            set_={name: statement.excluded[name] for name in row if name != "id"},
+            where=(_SESSIONS.c.version < statement.excluded.version)
+            & or_(_SESSIONS.c.lease_expires_at.is_(None), _SESSIONS.c.lease_expires_at <= now),
+        ).returning(_SESSIONS.c.id)
+    )
+    if written is None:
+        return False
+    record_event(
+        db,
+        tenant_id=backup.name.tenant_id,
+        actor=options.actor,
+        action="session.restored",
+        subject=backup.name.session_id,
+        reason=f"from the backup of {backup.name.backed_up_at.isoformat(timespec='seconds')}",
+        details={"object": backup.name.object_key},
+    )
+    return True
+
+
+def _session_row(backup: OpenedBackup, now: datetime, options: RestoreOptions) -> dict[str, Any]:
+    session = backup.content.session
+    in_use = session.status in _IN_USE
+    return session.model_dump() | {
+        "tenant_id": backup.name.tenant_id,
+        "key_id": backup.name.key_id,
+        "session_sealed": backup.content.session_sealed,
+        "status": "quarantined" if in_use else session.status,
+        "reason": "restored" if in_use else session.reason,
+        "updated_at": now,
+        "next_validation_at": now + options.validate_after if in_use else None,
+        "backed_up_at": backup.name.backed_up_at,
+        "backed_up_version": backup.name.version,
+        "lease_id": None,
+        "lease_holder": None,
+        "lease_purpose": None,
+        "lease_expires_at": None,
+        # No backup knows the last token that was given out: tokens count leases, this counts milliseconds, so it is above it.
+        "fencing_token": int(now.timestamp() * 1000),
+    }

@@ -1,0 +1,83 @@
+"""The tasks of backups: run, verify a sample, let what is old expire. They do nothing where no bucket is set."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.backups.bucket import Bucket, make_bucket
+from app.backups.expiry import expire_backups as expire
+from app.backups.run import back_up_sessions as back_up
+from app.backups.verifying import verify_backups as verify
+from app.errors import Transient, Unavailable
+from app.logs import get_logger
+from tasks.bootsteps import parts
+from tasks.celery_app import celery_app
+
+_log = get_logger(__name__)
+
+
+@celery_app.task(name="latchkey.back_up_sessions", queue="background", ignore_result=True)
+def back_up_sessions() -> None:
+    """See ``app.backups.run``."""
+    core = parts.core
+    if (bucket := _bucket()) is None:
+        return
+    try:
+        report = back_up(
+            transaction=core.transaction,
+            engine=core.engine,
+            keyring=core.keyring,
+            bucket=bucket,
+            metrics=core.metrics,
+        )
+    except (Transient, Unavailable) as exc:
+        _log.warning("backups.put_off", detail=exc.detail)
+        return
+    if report is not None and (report.backed_up or report.erased or report.failed):
+        _log.info("backups.ran", backed_up=report.backed_up, erased=report.erased, failed=report.failed)
+
+
+@celery_app.task(name="latchkey.verify_backups", queue="background", ignore_result=True)
+def verify_backups() -> None:
+    """See ``app.backups.verifying``; each unusable object is logged there."""
+    core = parts.core
+    if (bucket := _bucket()) is None:
+        return
+    try:
+        report = verify(
+            transaction=core.transaction,
+            keyring=core.keyring,
+            bucket=bucket,
+            metrics=core.metrics,
+            actor=core.actor,
+        )
+    except (Transient, Unavailable) as exc:
+        _log.warning("backups.verification_put_off", detail=exc.detail)
+        return
+    _log.info("backups.verified", opened=len(report.verified), good=report.good)
+
+
+@celery_app.task(name="latchkey.expire_backups", queue="background", ignore_result=True)
+def expire_backups() -> None:
+    """See ``app.backups.expiry``."""
+    core = parts.core
+    if (bucket := _bucket()) is None:
+        return
+    try:
+        report = expire(
+            transaction=core.transaction,
+            engine=core.engine,
+            bucket=bucket,
+            metrics=core.metrics,
+            retention=timedelta(days=core.settings.backup_retention_days),
+        )
+    except (Transient, Unavailable) as exc:
+        _log.warning("backups.expiry_put_off", detail=exc.detail)
+        return
+    if report is not None and (report.expired or report.kept):
+        _log.info("backups.expired", expired=report.expired, kept=report.kept)
+
+
+def _bucket() -> Bucket | None:
+    settings = parts.core.settings
+    return make_bucket(settings) if settings.s3_bucket is not None else None

@@ -1,0 +1,41 @@
+"""The task of keys: rotate them when their time has come, and go on where the last run stopped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from app.errors import Transient, Unavailable
+from app.logs import get_logger
+from app.vault.rotation import rotate_keys as rotate
+from tasks.bootsteps import parts
+from tasks.celery_app import celery_app
+
+_LIMIT_SECONDS = 1800.0
+
+_log = get_logger(__name__)
+
+
+@celery_app.task(name="latchkey.rotate_keys", queue="background", ignore_result=True)
+def rotate_keys() -> None:
+    """See ``app.vault.rotation``."""
+    core = parts.core
+    try:
+        report = rotate(
+            transaction=core.transaction,
+            keyring=core.keyring,
+            actor=core.actor,
+            max_age=timedelta(days=core.settings.key_rotation_days),
+            limit_seconds=_LIMIT_SECONDS,
+        )
+    except (Transient, Unavailable) as exc:
+        _log.warning("keys.rotation_put_off", detail=exc.detail)
+        return
+    if report.replaced or report.resealed or report.retired or report.broken:
+        _log.info(
+            "keys.rotated",
+            active=report.active_key_id,
+            resealed=report.resealed,
+            left=report.left,
+            retired=report.retired,
+            broken=len(report.broken),
+        )

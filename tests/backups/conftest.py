@@ -1,0 +1,54 @@
+"""Fixtures of the backup tests: a real S3 server, and an emulated one for what the real one cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.backups.parts import ACCESS_KEY, SECRET_KEY, Custody, make_custody, new_bucket, rclone_s3
+from tests.vault.parts import Vault, emulated_aws, make_local_provider, make_vault
+
+
+@pytest.fixture(scope="session")
+def _credentials() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_url(tmp_path_factory: pytest.TempPathFactory, _credentials: None) -> Iterator[str]:
+    """A real S3 server for the run."""
+    with rclone_s3(tmp_path_factory.mktemp("rclone")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def aws_url(tmp_path_factory: pytest.TempPathFactory, _credentials: None) -> Iterator[str]:
+    """An emulated AWS for the run."""
+    with emulated_aws(tmp_path_factory.mktemp("aws")) as url:
+        yield url
+
+
+@pytest.fixture(params=["real", "emulated"])
+def either_s3_url(request: pytest.FixtureRequest) -> str:
+    """The real S3 server and the emulated one in turn."""
+    url = request.getfixturevalue("s3_url" if request.param == "real" else "aws_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture
+def vault(database_url: str, tmp_path: Path) -> Vault:
+    """A vault with a local key provider."""
+    return make_vault(database_url, make_local_provider(tmp_path))
+
+
+@pytest.fixture
+def custody(vault: Vault, s3_url: str) -> Custody:
+    """A vault with an empty bucket on the real S3 server."""
+    return make_custody(vault, new_bucket(s3_url))

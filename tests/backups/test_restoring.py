@@ -1,0 +1,331 @@
+"""Restoring: from nothing but the bucket and the key, to any moment, never over anything newer, whatever is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from sqlalchemy import select, update
+
+from app.backups.names import MANIFESTS, ObjectName
+from app.clock import utc_now
+from app.database import make_engine, make_transaction
+from app.models import EncryptionKey, TelegramSession, Tenant
+from app.vault.kms import KmsKeyProvider
+from app.vault.opening import seal_session
+from app.vault.providers import KeyProviders
+from app.vault.rewrapping import rewrap_keys
+from app.vault.rotation import rotate_keys
+from tests.backups.parts import Custody, make_custody, new_bucket
+from tests.vault.parts import (
+    ALICE,
+    BOB,
+    Vault,
+    add_sessions,
+    make_local_provider,
+    make_ring,
+    make_string_session,
+)
+
+
+@pytest.fixture
+def rebuilt(custody: Custody, migrated_database: Callable[[], str]) -> Callable[[], Custody]:
+    """Loses the database: gives the same bucket and key encryption key with an empty one."""
+    return lambda: _elsewhere(custody, migrated_database())
+
+
+def _elsewhere(custody: Custody, database_url: str, **changes: Any) -> Custody:
+    provider = changes.get("provider", custody.vault.provider)
+    transaction = make_transaction(make_engine(database_url))
+    vault = Vault(database_url, transaction, provider, make_ring(database_url, provider))
+    return make_custody(vault, changes.get("bucket", custody.bucket))
+
+
+def _change(custody: Custody, session_id: str, **columns: Any) -> None:
+    with custody.vault.transaction() as db:
+        db.execute(
+            update(TelegramSession)
+            .where(TelegramSession.id == session_id)
+            .values(version=TelegramSession.version + 1, **columns)
+        )
+
+
+def _stored(custody: Custody) -> dict[str, str]:
+    return {session_id: custody.vault.open_stored(session_id) for session_id in custody.rows()}
+
+
+def _damage(custody: Custody, name: ObjectName, change: Callable[[bytes], bytes]) -> None:
+    custody.bucket.put(name.object_key, change(custody.bucket.get(name.object_key)))
+
+
+def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """Tenants with their settings, keys that open, sessions as they were, to be validated before anybody uses one."""
+    with custody.vault.transaction() as db:
+        db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
+        db.get_one(Tenant, ALICE).session_max_idle_days = 90
+    strings = add_sessions(custody.vault, 4, username="alice", client_metadata={"plan": "gold"}, fencing_token=7)
+    strings |= add_sessions(custody.vault, 2, tenant_id=BOB)
+    custody.back_up()
+    before, lost = utc_now(), rebuilt()
+    seen: list[tuple[int, int]] = []
+    report = lost.restore(validate_after=timedelta(hours=1), on_progress=lambda *step: seen.append(step))
+    assert (report.sessions, report.restored, report.left_alone, report.problems) == (6, 6, 0, [])
+    assert seen == [(0, 6), (6, 6)]
+    assert _stored(lost) == strings
+    original, rows = custody.rows(), lost.rows()
+    for session_id, row in rows.items():
+        assert (row.status, row.reason) == ("quarantined", "restored")
+        assert row.client_metadata == original[session_id].client_metadata
+        assert (row.version, row.username) == (original[session_id].version, original[session_id].username)
+        assert row.fencing_token > 1_000_000_000_000
+        assert row.next_validation_at is not None
+        assert row.next_validation_at >= before + timedelta(hours=1)
+    with lost.vault.transaction() as db:
+        tenants = {tenant.id: tenant for tenant in db.scalars(select(Tenant))}
+        assert {key.state for key in db.scalars(select(EncryptionKey))} == {"retiring"}
+    assert tenants[ALICE].telegram == {"api_id": 4711, "api_hash": "the-api-hash"}
+    assert (tenants[ALICE].session_max_idle_days, tenants[BOB].name) == (90, "Bob")
+    assert len(lost.vault.events("session.restored")) == 6
+    assert lost.back_up().backed_up == 0
+
+
+def test_a_restored_database_goes_on(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """The next rotation moves everything to a key of its own, and the backup follows."""
+    strings = add_sessions(custody.vault, 3)
+    custody.back_up()
+    lost = rebuilt()
+    lost.restore()
+    report = rotate_keys(
+        transaction=lost.vault.transaction, keyring=lost.vault.keyring, actor="test", max_age=timedelta(days=90)
+    )
+    assert (report.replaced, report.resealed, report.left) == (True, 3, 0)
+    assert _stored(lost) == strings
+    assert lost.back_up().backed_up == 3
+
+
+def test_a_dry_run_writes_nothing(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """It says what would be restored, having opened everything."""
+    add_sessions(custody.vault, 3)
+    custody.back_up()
+    lost = rebuilt()
+    report = lost.restore(dry_run=True)
+    assert (report.restored, report.problems) == (3, [])
+    assert lost.rows() == {}
+    with lost.vault.transaction() as db:
+        assert db.scalars(select(Tenant)).all() == []
+    lost.restore()
+    assert (lost.restore(dry_run=True).restored, lost.restore(dry_run=True).left_alone) == (0, 3)
+
+
+def test_a_restore_may_be_repeated(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """What is there as new is left alone."""
+    strings = add_sessions(custody.vault, 3)
+    custody.back_up()
+    lost = rebuilt()
+    lost.restore()
+    again = lost.restore()
+    assert (again.restored, again.left_alone) == (0, 3)
+    assert _stored(lost) == strings
+
+
+def test_a_newer_row_is_never_overwritten(custody: Custody) -> None:
+    """An older one is, unless somebody holds its lease."""
+    newer, same, older, leased = sorted(add_sessions(custody.vault, 4))
+    for session_id in (same, older, leased):
+        _change(custody, session_id, username="backed-up")
+    custody.back_up()
+    _change(custody, newer, username="later")
+    with custody.vault.transaction() as db:
+        for session_id in (older, leased):
+            row = db.get_one(TelegramSession, session_id)
+            row.version, row.username = 1, "outdated"
+        row.lease_id, row.lease_expires_at = "lea_1", utc_now() + timedelta(minutes=5)
+    report = custody.restore()
+    assert (report.restored, report.left_alone) == (1, 3)
+    rows = custody.rows()
+    assert [rows[each].username for each in (newer, same, older, leased)] == [
+        "later",
+        "backed-up",
+        "backed-up",
+        "outdated",
+    ]
+    assert rows[older].status == "quarantined"
+
+
+def test_a_moment_comes_back_as_it_was(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """Each session in its version of that time; what came later, and what was erased by then, does not."""
+    kept, changed, erased = sorted(add_sessions(custody.vault, 3))
+    custody.back_up()
+    early = custody.names(kept)[0].backed_up_at
+    _change(custody, changed, username="later")
+    _change(custody, erased, session_sealed=None, key_id=None, status="revoked")
+    [later] = add_sessions(custody.vault, 1, telegram_user_id=99)
+    custody.back_up()
+    then, now = rebuilt(), rebuilt()
+    assert then.restore(at=early).restored == 3
+    assert then.rows().keys() == {kept, changed, erased}
+    assert then.rows()[changed].username is None
+    report = now.restore()
+    assert (report.restored, report.erased) == (3, 1)
+    assert now.rows().keys() == {kept, changed, later}
+    assert now.rows()[changed].username == "later"
+
+
+def test_one_tenant_comes_back_alone(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """The others' sessions and rows are not touched."""
+    strings = add_sessions(custody.vault, 2, tenant_id=BOB)
+    add_sessions(custody.vault, 2)
+    custody.back_up()
+    lost = rebuilt()
+    assert lost.restore(tenant_id=BOB).restored == 2
+    assert _stored(lost) == strings
+    with lost.vault.transaction() as db:
+        assert set(db.scalars(select(Tenant.id))) == {BOB}
+
+
+def test_what_was_over_does_not_come_back_to_life(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """Replaced and dead sessions keep their status; a revocation that was under way goes on."""
+    ids = sorted(add_sessions(custody.vault, 3))
+    for session_id, status in zip(ids, ("replaced", "invalid", "revoking"), strict=True):
+        _change(custody, session_id, status=status)
+    custody.back_up()
+    lost = rebuilt()
+    lost.restore()
+    rows = lost.rows()
+    assert [rows[session_id].status for session_id in ids] == ["replaced", "invalid", "revoking"]
+    assert {row.next_validation_at for row in rows.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda body: body[:-40],
+        lambda body: body.replace(b'"version":2', b'"version":3'),
+        lambda body: b"",
+        lambda body: b"\xff\xfe not JSON",
+    ],
+    ids=["truncated", "changed", "emptied", "garbage"],
+)
+def test_a_corrupt_object_is_reported_and_the_one_before_serves(
+    custody: Custody, rebuilt: Callable[[], Custody], damage: Callable[[bytes], bytes]
+) -> None:
+    """The rest goes on; a session whose only backup is corrupt is lost, and said."""
+    whole, older, gone = sorted(add_sessions(custody.vault, 3))
+    custody.back_up()
+    _change(custody, older)
+    _change(custody, gone)
+    custody.bucket.delete([custody.names(gone)[0].object_key])
+    custody.back_up()
+    bad = [custody.names(older)[-1], custody.names(gone)[-1]]
+    for name in bad:
+        _damage(custody, name, damage)
+    lost = rebuilt()
+    report = lost.restore()
+    assert {problem.object_key: problem.outcome for problem in report.problems} == {
+        name.object_key: "corrupt" for name in bad
+    }
+    assert (report.restored, report.lost, report.good) == (2, [gone], False)
+    assert {session_id: row.version for session_id, row in lost.rows().items()} == {whole: 1, older: 1}
+
+
+def test_a_missing_object_is_reported(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """The manifests say what should be there."""
+    whole, older, gone = sorted(add_sessions(custody.vault, 3))
+    custody.back_up()
+    _change(custody, older)
+    custody.back_up()
+    missing = [custody.names(older)[-1].object_key, custody.names(gone)[-1].object_key]
+    custody.bucket.delete(missing)
+    lost = rebuilt()
+    report = lost.restore()
+    assert {problem.object_key: problem.outcome for problem in report.problems} == dict.fromkeys(missing, "missing")
+    assert (report.restored, report.lost) == (2, [gone])
+    assert lost.rows().keys() == {whole, older}
+
+
+def test_a_swapped_object_does_not_restore(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """An object put in another's place, checksum and all, is corrupt: its name and its seal are of another session."""
+    alice, bob = sorted(add_sessions(custody.vault, 2))
+    custody.back_up()
+    [a], [b] = custody.names(alice), custody.names(bob)
+    custody.bucket.delete([a.object_key])
+    forged = a._replace(checksum=b.checksum)
+    custody.bucket.put(forged.object_key, custody.bucket.get(b.object_key))
+    report = rebuilt().restore()
+    assert report.restored == 1
+    assert {problem.object_key for problem in report.problems} >= {forged.object_key}
+
+
+def test_a_corrupt_manifest_is_reported_and_costs_nothing_else(
+    custody: Custody, rebuilt: Callable[[], Custody]
+) -> None:
+    """What it listed is in the bucket all the same."""
+    add_sessions(custody.vault, 2)
+    custody.back_up()
+    [manifest] = custody.bucket.list_keys(MANIFESTS)
+    custody.bucket.put(manifest, b"{}")
+    report = rebuilt().restore()
+    assert (report.restored, [problem.object_key for problem in report.problems]) == (2, [manifest])
+
+
+def test_old_backups_open_by_the_new_kms_key_after_rewrapping(
+    custody: Custody, aws_url: str, migrated_database: Callable[[], str]
+) -> None:
+    """Once a backup has run after the rewrapping, the old key encryption key is not needed any more."""
+    strings = add_sessions(custody.vault, 2)
+    custody.back_up()
+    kms_key = boto3.client("kms", endpoint_url=aws_url, region_name="us-east-1").create_key()["KeyMetadata"]["Arn"]
+    kms = KmsKeyProvider(kms_key_id=kms_key, endpoint_url=aws_url)
+    moving = KeyProviders(kms, {"local": lambda: custody.vault.provider})
+    rewrap_keys(
+        transaction=custody.vault.transaction, keyring=make_ring(custody.vault.database_url, moving), actor="test"
+    )
+    assert _elsewhere(custody, migrated_database(), provider=kms).restore().restored == 0
+    assert custody.back_up().backed_up == 0
+    lost = _elsewhere(custody, migrated_database(), provider=kms)
+    assert lost.restore().restored == 2
+    assert _stored(lost) == strings
+
+
+def test_without_the_key_nothing_opens_and_everything_is_reported(
+    custody: Custody, migrated_database: Callable[[], str], tmp_path: Path
+) -> None:
+    """The bucket alone is worth nothing."""
+    ids = sorted(add_sessions(custody.vault, 2))
+    custody.back_up()
+    stranger = _elsewhere(custody, migrated_database(), provider=make_local_provider(tmp_path))
+    report = stranger.restore()
+    assert (report.restored, sorted(report.lost)) == (0, ids)
+    assert {problem.outcome for problem in report.problems} == {"key_unavailable"}
+    assert stranger.rows() == {}
+
+
+def test_an_empty_bucket_restores_nothing(vault: Vault, either_s3_url: str) -> None:
+    """And says so without an error."""
+    report = make_custody(vault, new_bucket(either_s3_url)).restore()
+    assert (report.sessions, report.restored, report.good) == (0, 0, True)
+
+
+def test_drill_a_thousand_sessions(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+    """Back up, change, back up, lose the database, restore: every session opens to what it was."""
+    strings = add_sessions(custody.vault, 500) | add_sessions(custody.vault, 500, tenant_id=BOB)
+    assert custody.back_up().backed_up == 1000
+    rows = custody.rows()
+    for session_id in sorted(strings)[::100]:
+        strings[session_id] = make_string_session()
+        sealed = seal_session(
+            custody.vault.keyring,
+            tenant_id=rows[session_id].tenant_id,
+            session_id=session_id,
+            session_string=strings[session_id],
+        )
+        _change(custody, session_id, key_id=sealed.key_id, session_sealed=sealed.ciphertext)
+    assert custody.back_up().backed_up == 10
+    lost = rebuilt()
+    report = lost.restore()
+    assert (report.sessions, report.restored, report.problems) == (1000, 1000, [])
+    assert _stored(lost) == strings

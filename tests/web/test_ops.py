@@ -1,0 +1,233 @@
+"""For operators: liveness, readiness, metrics, request ids, the access log, the reference."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+from sqlalchemy import text
+
+from app.core import Core
+from app.errors import AppError
+from devstack.ports import free_port
+from devstack.programs import running
+from tests.builders import make_core
+from tests.web.callers import Caller, members, problem
+from tests.web.conftest import MakeClient
+from tests.web.live import Live, server_program
+from web.parts import Parts
+from web.problems import CODES, STATUSES
+from web.readiness import Check, Readiness
+
+NOWHERE = "127.0.0.1:1"
+
+
+def test_healthz_needs_nothing(make_client: MakeClient) -> None:
+    """200 although every dependency is away."""
+    client, _ = make_client(database_url=f"postgresql+psycopg2://x@{NOWHERE}/x", redis_url=f"redis://{NOWHERE}/0")
+    assert client.get("/healthz").json == {"status": "ok"}
+
+
+def test_readyz_names_each_dependency(nobody: Caller) -> None:
+    """200 when all that is needed answers; workers are named and not needed."""
+    answer = nobody.get("/readyz")
+    assert answer.status_code == 200
+    checks = members(answer)["checks"]
+    assert set(checks) == {"postgres", "migrations", "redis", "keys", "login_workers"}
+    assert [name for name, check in checks.items() if not check["needed"]] == ["login_workers"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "down"),
+    [
+        ({"redis_url": f"redis://{NOWHERE}/0"}, {"redis"}),
+        ({"database_url": f"postgresql+psycopg2://x@{NOWHERE}/x"}, {"postgres", "migrations", "keys"}),
+    ],
+)
+def test_readyz_is_503_while_something_needed_is_down(
+    make_client: MakeClient, overrides: dict[str, str], down: set[str]
+) -> None:
+    """A problem with the same checks, none of which names an address."""
+    client, _ = make_client(**overrides)
+    told = problem(client.get("/readyz"), 503, "not_ready")
+    assert {name for name, check in told["checks"].items() if check["needed"] and not check["ok"]} == down
+    assert NOWHERE not in json.dumps(told["checks"])
+
+
+def test_readyz_is_503_before_migrations(make_client: MakeClient, core: Core) -> None:
+    """A database that lacks a migration is not served; one that is ahead is, while a new version rolls out."""
+    client, _ = make_client()
+    with core.transaction() as db:
+        head = db.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    try:
+        for revision, status in (("9999", 200), (None, 503)):
+            with core.transaction() as db:
+                db.execute(text("DELETE FROM alembic_version"))
+                if revision:
+                    db.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+            answer = client.get("/readyz")
+            assert (answer.status_code, members(answer)["checks"]["migrations"]["ok"]) == (status, status == 200)
+    finally:
+        with core.transaction() as db:
+            db.execute(text("DELETE FROM alembic_version"))
+            db.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": head})
+
+
+def test_readiness_is_bounded_and_asks_a_hanging_dependency_once() -> None:
+    """A dependency that hangs costs the limit, not more threads with each look."""
+    asked: list[float] = []
+
+    def hang() -> str:
+        asked.append(time.monotonic())
+        time.sleep(1.0)  # the dependency, not the test
+        return "late"
+
+    readiness = Readiness({"slow": Check(hang), "quick": Check(lambda: "ok")}, limit_seconds=0.1)
+    started = time.monotonic()
+    for _ in range(3):
+        ready, found = readiness.look()
+        assert not ready
+        assert found["quick"]["ok"]
+    assert time.monotonic() - started < 0.9
+    assert len(asked) == 1
+
+
+def test_metrics_count_requests_by_route(alice: Caller, core: Core) -> None:
+    """Routes and tenants are labels; ids, paths and made-up methods are not."""
+    login = alice.start_login()
+    alice.get(f"/v1/logins/{login['id']}")
+    alice.get("/nowhere/at/all")
+    alice.call("BREW", "/healthz")
+    told = alice.get("/metrics").text
+    assert 'latchkey_http_requests_total{method="GET",route="/v1/logins/<id:login_id>",status="200"} 1.0' in told
+    assert 'latchkey_http_requests_total{method="GET",route="none",status="404"} 1.0' in told
+    assert 'method="other"' in told
+    assert 'telethon_auth_qr_start_total{tenant_id="alice"} 1.0' in told
+    assert 'telethon_logins_pending{tenant_id="alice"} 1.0' in told
+    assert login["id"] not in told
+    assert "nowhere" not in told
+
+
+def test_metrics_of_several_processes_are_counted_once(live: Live, tmp_path: Path) -> None:
+    """Two processes behind one port: a scrape of either shows the sum, and the database's gauges once."""
+    port = free_port()
+    settings = live.core.settings
+    program = server_program(settings, port=port, folder=tmp_path, environment={"WEB_CONCURRENCY": "2"})
+    core = make_core(settings)
+    url = f"http://127.0.0.1:{port}"
+    with running(program):
+        for _ in range(20):  # a connection of its own for each, so that both processes get some
+            assert requests.post(url + "/v1/logins", json={}, headers=dict(live.headers), timeout=10).status_code == 202
+        text = requests.get(url + "/metrics", timeout=10).text
+    core.engine.dispose()
+    assert 'telethon_auth_qr_start_total{tenant_id="alice"} 20.0' in text
+    assert len(re.findall(r'^telethon_logins_pending\{tenant_id="alice"\}', text, re.MULTILINE)) == 1
+    assert len(re.findall(r"^telethon_auth_qr_start_total", text, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("PATCH", "/v1/logins", 405, "method_not_allowed"),
+        ("POST", "/healthz", 405, "method_not_allowed"),
+    ],
+)
+def test_flasks_own_errors_are_problems(nobody: Caller, method: str, path: str, status: int, code: str) -> None:
+    """Unknown paths and methods too."""
+    answer = nobody.call(method, path)
+    problem(answer, status, code)
+    assert ("Allow" in answer.headers) == (status == 405)
+
+
+def test_an_unexpected_error_is_a_problem_without_details(web: tuple[FlaskClient, Parts]) -> None:
+    """500 says nothing but the request's id; the log has the rest."""
+    client, _ = web
+    app = client.application
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    def broken() -> str:
+        raise ZeroDivisionError("division")
+
+    app.view_functions["ops.healthz"] = broken
+    told = problem(client.get("/healthz"), 500, "internal_error")
+    assert "division" not in json.dumps(told)
+
+
+def test_a_request_id_is_kept_or_made(nobody: Caller) -> None:
+    """A sane X-Request-Id comes back; anything else is replaced."""
+    assert nobody.get("/healthz", X_Request_Id="abc-123").headers["X-Request-Id"] == "abc-123"
+    for bad in ("", "a b", "x" * 81, 'a"b'):
+        assert nobody.get("/healthz", X_Request_Id=bad).headers["X-Request-Id"].startswith("req_")
+
+
+def test_the_access_log_has_no_secrets(live: Live) -> None:
+    """A line per request with route, status and tenant; no query, header or body, nor a secret in a wrong path."""
+    login = live.start_login(metadata={"order": "top-secret-order"})
+    secret, seen = login["client_secret"], live.log.stat().st_size
+    requests.get(f"{live.url}/v1/logins/{login['id']}?version=12345", headers={"Login-Secret": secret}, timeout=10)
+    requests.get(f"{live.url}/{secret}", timeout=10)
+    live.call("GET", f"/v1/logins/{login['id']}")
+    lines = [json.loads(line) for line in live.log.read_text()[seen:].splitlines() if line.startswith("{")]
+    assert [(line["event"], line["route"], line["status"]) for line in lines] == [
+        ("request", "/v1/logins/<id:login_id>", 200),
+        ("request", "none", 404),
+        ("request", "/v1/logins/<id:login_id>", 200),
+    ]
+    assert lines[2]["tenant_id"] == "alice"
+    text = live.log.read_text()
+    for hidden in (secret, live.headers["Authorization"].partition(" ")[2], "12345", "top-secret-order"):
+        assert hidden not in text
+
+
+def test_the_reference_is_valid_and_agrees_with_the_routes(nobody: Caller, web: tuple[FlaskClient, Parts]) -> None:
+    """OpenAPI 3.1, with every route of version 1, its key, and problems as its errors."""
+    document = members(nobody.get("/openapi.json"))
+    validate(document)
+    described = {(path, method) for path, methods in document["paths"].items() for method in methods}
+    for rule in web[0].application.url_map.iter_rules():
+        if rule.rule.startswith("/v1/"):
+            path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+            for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+                assert (path, method.lower()) in described
+                assert document["paths"][path][method.lower()]["security"]
+    start = document["paths"]["/v1/logins"]["post"]
+    assert set(start["responses"]) == {"200", "202", *["400", "401", "403", "409", "413", "415", "422", "429", "503"]}
+    assert {"Login", "Session", "Problem"} <= set(document["components"]["schemas"])
+    assert "{'" not in json.dumps(document)
+
+
+def test_the_reference_page_needs_no_network(nobody: Caller) -> None:
+    """Every operation and every problem is on it, and nothing is loaded."""
+    page = nobody.get("/docs")
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page.text)
+    for code in CODES:
+        assert f'id="problem-{code}"' in page.text
+    assert "/v1/logins/{login_id}/events" in page.text
+
+
+def test_every_code_has_its_line_and_its_status() -> None:
+    """Each stable code that app raises towards callers is in the reference, under the status that it answers with."""
+    from web.problems import CODES
+
+    source = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "app").rglob("*.py"))
+    for kind, code in re.findall(r'raise (\w+)\((?:[^()]|\([^()]*\))*?code="(\w+)"', source):
+        assert code in CODES, code
+        statuses = [status for error, status in STATUSES.items() if error.__name__ == kind]
+        assert statuses in ([], [CODES[code][0]]), code
+
+
+def test_every_error_has_a_status() -> None:
+    """The table covers the tree."""
+    assert STATUSES[AppError] == 500
+    for error in STATUSES:
+        if error.code in CODES:
+            assert CODES[error.code][0] == STATUSES[error], error

@@ -1,0 +1,199 @@
+"""The hosted login page, in a real browser against a real server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from app.clock import utc_now
+from tests.web.browser import CHROMIUM, Page, browsing
+from tests.web.live import Live
+from tests.web.playing_worker import PlayingWorker
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+
+NO_STREAMS = """
+    const fetchAnything = window.fetch;
+    window.fetch = (url, options) =>
+      String(url).endsWith("/events") ? Promise.reject(new TypeError("cut")) : fetchAnything(url, options);
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """One browser for the pages' tests."""
+    folder: Path = tmp_path_factory.mktemp("browser")
+    with browsing(folder) as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Page) -> Iterator[Page]:
+    """A phone's screen, on which nothing may go wrong unseen."""
+    browser.size(390, 844, phone=True)
+    browser.complaints.clear()
+    yield browser
+    assert browser.complaints == []
+
+
+def status(page: Page, text: str) -> None:
+    """Wait until the page's status line says this."""
+    page.wait_for(f"document.getElementById('status').textContent.includes({text!r})")
+
+
+def test_the_page_shows_the_code_and_renews_it(live: Live, page: Page) -> None:
+    """The QR code on the screen is the current one, as the API draws it, and the next one replaces it."""
+    login = live.start_login()
+    page.go(login["page_url"])
+    status(page, "Preparing")
+    worker = PlayingWorker(live.core, login["id"])
+    for _ in range(2):
+        worker.publish_qr()
+        drawn = live.call("GET", f"/v1/logins/{login['id']}/qr.svg").text
+        lines = re.search(r' d="([^"]+)"', drawn)
+        assert lines is not None
+        page.wait_for(f"document.querySelector('#qr path')?.getAttribute('d') === {lines[1]!r}")
+    assert re.fullmatch(r"\d+:\d\d left", page.evaluate("document.getElementById('countdown').textContent"))
+    worker.finish("authorized")
+    status(page, "Connected")
+
+
+def test_the_password_form_tells_what_is_left(live: Live, page: Page) -> None:
+    """Hint, tries left, a wrong password said so, the right one passed on."""
+    login = live.start_login()
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_password(attempts_left=5, hint_text="first dog")
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'password'")
+    text = page.evaluate("document.body.innerText")
+    assert "first dog" in text
+    assert "5 tries left" in text
+    page.type("wrong")
+    assert worker.take_answer("password") == "wrong"
+    assert page.evaluate("document.getElementById('password').readOnly")
+    worker.ask_password(attempts_left=4)
+    page.wait_for("document.body.innerText.includes('That is not the password. 4 tries left.')")
+    assert page.evaluate("document.activeElement.id") == "password"
+    page.type("right")
+    assert worker.take_answer("password") == "right"
+    assert "Checking" in page.evaluate("document.body.innerText")
+    worker.finish("authorized")
+    status(page, "Connected")
+
+
+def test_a_flood_wait_counts_down(live: Live, page: Page) -> None:
+    """While Telegram asks to wait, the form is locked and says for how long."""
+    login = live.start_login()
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_password()
+    worker.advance(retry_after_at=utc_now() + timedelta(seconds=3))
+    page.go(login["page_url"])
+    page.wait_for("/Telegram asks to wait \\d+ s/.test(document.body.innerText)")
+    assert page.evaluate("document.getElementById('password').readOnly")
+    page.wait_for("!document.getElementById('password').readOnly")
+
+
+def test_the_code_form_passes_the_code_on(live: Live, page: Page) -> None:
+    """Where the code went, and a field for it; what people type between digits is left out."""
+    login = live.start_login(method="code", phone="+15551234567")
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_code()
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    assert "to your Telegram app" in page.evaluate("document.body.innerText")
+    page.type("1-234")
+    assert worker.take_answer("code") == "1234"
+    worker.finish("failed", reason="phone_invalid")
+    status(page, "does not know this phone number")
+
+
+def test_the_page_lives_without_streams(live: Live, page: Page) -> None:
+    """Where streams are cut, long polls carry the page."""
+    script = page.before_each_page(NO_STREAMS)
+    try:
+        login = live.start_login()
+        page.go(login["page_url"])
+        status(page, "Preparing")
+        worker = PlayingWorker(live.core, login["id"])
+        worker.publish_qr()
+        page.wait_for("!!document.querySelector('#qr svg')")
+        worker.finish("expired")
+        status(page, "The time is up")
+    finally:
+        page.no_longer_before(script)
+
+
+def test_cancel_cancels(live: Live, page: Page) -> None:
+    """The button ends the login."""
+    login = live.start_login()
+    page.go(login["page_url"])
+    status(page, "Preparing")
+    page.evaluate("document.getElementById('cancel').click()")
+    status(page, "Cancelled")
+    assert live.call("GET", f"/v1/logins/{login['id']}").json()["status"] == "cancelled"
+
+
+def test_the_page_speaks_the_logins_language(live: Live, page: Page) -> None:
+    """The locale of the login goes before the browser's, and an unknown one falls back."""
+    login = live.start_login(locale="ru-RU")
+    page.go(login["page_url"])
+    status(page, "Готовим код")
+    assert page.evaluate("document.documentElement.lang") == "ru"
+    PlayingWorker(live.core, login["id"]).ask_password(attempts_left=2)
+    page.wait_for("document.body.innerText.includes('Осталось 2 попытки')")
+    french = live.start_login(locale="fr")["page_url"]
+    assert '<html lang="en">' in requests.get(french, headers={"Accept-Language": "fr"}, timeout=10).text
+    assert (
+        '<html lang="ru">'
+        in requests.get(live.url + "/login/lgn_x", headers={"Accept-Language": "ru,en;q=0.5"}, timeout=10).text
+    )
+
+
+def test_a_wrong_or_missing_secret_is_told(live: Live, browser: Page) -> None:
+    """The page says that the link is not valid, and no more."""
+    login = live.start_login()
+    for url in (f"{live.url}/login/{login['id']}", f"{live.url}/login/{login['id']}#ls_wrong"):
+        browser.go(url)
+        status(browser, "no longer valid")
+
+
+def test_the_page_fits_its_screens(live: Live, page: Page) -> None:
+    """Nothing is wider than a phone's screen or a small one, in either language."""
+    for locale in ("en", "ru"):
+        login = live.start_login(locale=locale)
+        PlayingWorker(live.core, login["id"]).publish_qr()
+        for width, height in ((390, 844), (320, 568)):
+            page.size(width, height, phone=True)
+            page.go(login["page_url"])
+            page.wait_for("!!document.querySelector('#qr svg')")
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_document_is_self_contained_and_locked_down(live: Live) -> None:
+    """It loads nothing from elsewhere, runs only its own script, and is not kept or framed."""
+    answer = requests.get(f"{live.url}/login/lgn_x", timeout=10)
+    policy = answer.headers["Content-Security-Policy"]
+    nonce = re.search(r"script-src 'nonce-([\w-]+)'", policy)
+    assert nonce is not None
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Cache-Control"] == "no-store"
+    scripts = re.findall(r"<script ([^>]*)>", answer.text)
+    assert scripts == ['type="application/json" id="settings"', f'nonce="{nonce[1]}"']
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", answer.text)
+    assert requests.get(f"{live.url}/login/lgn_x", timeout=10).headers["Content-Security-Policy"] != policy
+
+
+def test_the_secret_is_in_no_log(live: Live, page: Page) -> None:
+    """The page's secret travels in a header, so that no line of the server's log has it."""
+    login = live.start_login()
+    page.go(login["page_url"])
+    status(page, "Preparing")
+    assert login["client_secret"] not in live.log.read_text()
+    assert login["id"] in live.log.read_text()

@@ -1,0 +1,288 @@
+"use strict";
+// Shows one login and drives it. The secret comes in the fragment, which browsers keep to themselves, and leaves in a
+// header only. EventSource cannot send headers, so the event stream is read with fetch; a long poll stands in for it.
+(() => {
+  const { loginId, texts } = JSON.parse(document.getElementById("settings").textContent);
+  const secret = location.hash.slice(1);
+  const base = `/v1/logins/${loginId}`;
+  const FINAL = ["authorized", "expired", "failed", "cancelled"];
+  const SILENCE_MS = 40000; // the server says something every 15 s
+  const ANSWER_MS = 20000; // a password is checked within seconds
+
+  const $ = (id) => document.getElementById(id);
+  const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const plural = (key, n) => {
+    const form = new Intl.PluralRules(document.documentElement.lang).select(n);
+    return say(`${key}_${form}` in texts ? `${key}_${form}` : `${key}_other`, { n });
+  };
+  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  class Gone extends Error {} // no such login, or another one's secret
+
+  let login = null; // the newest Login seen
+  let drawn = null; // the login URL on the screen
+  let asked = null; // what form was answered last: {kind, attempts, until}
+  let clockOffset = 0; // the server's clock less ours, in ms
+  let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
+
+  const now = () => Date.now() + clockOffset;
+
+  async function call(path, options = {}) {
+    const response = await fetch(base + path, {
+      ...options,
+      cache: "no-store",
+      headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
+    });
+    const date = Date.parse(response.headers.get("Date"));
+    if (date) clockOffset = date + 500 - Date.now(); // it comes in whole seconds
+    return response;
+  }
+
+  // --- following ---
+
+  async function follow() {
+    let failures = 0;
+    while (!login || !FINAL.includes(login.status)) {
+      try {
+        await stream();
+        failures = 0;
+      } catch (error) {
+        if (error instanceof Gone) return show("gone", "bad");
+        failures += 1;
+        if (failures > 1) $("status").textContent = say("reconnecting");
+        try {
+          await poll();
+          failures = 0;
+        } catch (again) {
+          if (again instanceof Gone) return show("gone", "bad");
+        }
+        await sleep(Math.min(10000, 500 * 2 ** failures) * (0.5 + Math.random() / 2));
+      }
+    }
+  }
+
+  async function stream() {
+    const stop = new AbortController();
+    let watchdog = setTimeout(() => stop.abort(), SILENCE_MS);
+    try {
+      const response = await call("/events", { signal: stop.signal });
+      if (response.status === 404 || response.status === 401) throw new Gone();
+      if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (let text = ""; ; ) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        clearTimeout(watchdog);
+        watchdog = setTimeout(() => stop.abort(), SILENCE_MS);
+        const events = (text + value).split("\n\n");
+        text = events.pop();
+        for (const event of events) {
+          const line = event.split("\n").find((part) => part.startsWith("data: "));
+          if (line) update(JSON.parse(line.slice(6)));
+        }
+      }
+    } finally {
+      clearTimeout(watchdog);
+      stop.abort();
+    }
+  }
+
+  async function poll() {
+    const response = await call(login ? `?wait=20&version=${login.version}` : "");
+    if (response.status === 404 || response.status === 401) throw new Gone();
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    update(await response.json());
+  }
+
+  // --- showing ---
+
+  function update(newer) {
+    if (login && newer.version < login.version) return;
+    login = newer;
+    waitUntil = login.retry_after ? now() + login.retry_after * 1000 : 0;
+    render();
+  }
+
+  const SHOWN = {
+    queued: "wait",
+    waiting_for_scan: "scan",
+    password_required: "password-form",
+    code_required: "code-form",
+  };
+
+  function show(key, tone = "") {
+    // The text is only touched when it changes, so that screen readers do not repeat it.
+    const text = say(key);
+    if ($("status").textContent !== text) $("status").textContent = text;
+    $("status").className = tone;
+    const final = tone !== "";
+    const part = final ? "done" : SHOWN[login.status];
+    for (const id of ["wait", "scan", "password-form", "code-form", "done"]) {
+      const appears = id === part && $(id).hidden;
+      $(id).hidden = id !== part;
+      if (appears && id.endsWith("-form")) $(id).querySelector("input").focus();
+    }
+    $("mark").className = tone;
+    $("footer").hidden = final;
+    $("meaning").hidden = tone === "bad";
+    document.title = final ? text : texts.title;
+  }
+
+  function render() {
+    const { status } = login;
+    if (status === "failed") return show(`reason_${login.reason}` in texts ? `reason_${login.reason}` : "failed", "bad");
+    if (FINAL.includes(status)) return show(status, status === "authorized" ? "good" : "bad");
+    show(status);
+    if (status === "waiting_for_scan") drawQr();
+    if (status === "password_required") renderPassword(login.password);
+    if (status === "code_required") renderCode(login.code);
+    tick();
+  }
+
+  async function drawQr() {
+    const url = login.qr && login.qr.url;
+    $("qr").classList.toggle("stale", !url);
+    if (!url || url === drawn) return;
+    drawn = url;
+    try {
+      const response = await call("/qr.svg");
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      const svg = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+      svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
+      svg.removeAttribute("width");
+      svg.removeAttribute("height");
+      if (drawn === url) $("qr").replaceChildren(document.importNode(svg, true));
+    } catch {
+      if (drawn === url) drawn = null;
+      await sleep(1000);
+      if (login.status === "waiting_for_scan" && login.qr) drawQr();
+    }
+  }
+
+  function renderPassword({ hint, attempts_left: left }) {
+    $("password-hint").hidden = !hint;
+    if (hint) $("password-hint").textContent = say("password_hint", { hint });
+    renderForm("password", left);
+  }
+
+  function renderCode({ delivery, length, attempts_left: left }) {
+    const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
+    $("code-delivery").textContent = say(key);
+    if (length) $("code").maxLength = length;
+    renderForm("code", left);
+  }
+
+  function renderForm(kind, left) {
+    const wrong = asked && asked.kind === kind && left < asked.attempts;
+    const waits = asked && asked.kind === kind && !wrong && asked.until > Date.now();
+    const input = $(kind);
+    if (wrong) {
+      asked = null;
+      input.value = "";
+      input.setAttribute("aria-invalid", "true");
+      note(kind, `${say(`${kind}_wrong`)} ${plural("attempts", left)}`);
+    } else if (!waits && waitUntil <= now() && !$(`${kind}-note`).textContent) {
+      note(kind, plural("attempts", left), true);
+    }
+    lock(kind, waits || waitUntil > now());
+    if (wrong) input.focus();
+  }
+
+  function note(kind, text, calm = false) {
+    $(`${kind}-note`).textContent = text;
+    $(`${kind}-note`).classList.toggle("calm", calm);
+  }
+
+  function lock(kind, locked) {
+    $(`${kind}-form`).querySelector('[type="submit"]').disabled = locked;
+    $(kind).readOnly = locked;
+  }
+
+  // --- answering ---
+
+  function answers(kind) {
+    $(`${kind}-form`).addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const input = $(kind);
+      const typed = kind === "code" ? input.value.replace(/\D/g, "") : input.value;
+      if (!typed || !login[kind] || input.readOnly) return input.focus();
+      asked = { kind, attempts: login[kind].attempts_left, until: Date.now() + ANSWER_MS };
+      input.removeAttribute("aria-invalid");
+      note(kind, say("checking"), true);
+      lock(kind, true);
+      try {
+        const response = await call(`/${kind}`, { method: "POST", body: JSON.stringify({ [kind]: typed }) });
+        if (response.status === 429) return refuse(kind, say("too_fast", { n: response.headers.get("Retry-After") }));
+        if (response.status !== 202 && response.status !== 409) return refuse(kind, say("not_sent"));
+        setTimeout(() => unanswered(kind), ANSWER_MS);
+      } catch {
+        refuse(kind, say("not_sent"));
+      }
+    });
+  }
+
+  function refuse(kind, text) {
+    asked = null;
+    note(kind, text);
+    lock(kind, false);
+  }
+
+  function unanswered(kind) {
+    if (asked && asked.kind === kind && asked.until <= Date.now() && waitUntil <= now()) refuse(kind, say("not_sent"));
+  }
+
+  // --- time ---
+
+  function tick() {
+    if (!login || FINAL.includes(login.status)) return;
+    const left = Math.max(0, Math.floor((Date.parse(login.expires_at) - now()) / 1000));
+    $("countdown").textContent = say("time_left", {
+      time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
+    });
+    const wait = Math.ceil((waitUntil - now()) / 1000);
+    if (wait > 0) {
+      const kind = { password_required: "password", code_required: "code" }[login.status];
+      if (kind) note(kind, say("flood_wait", { n: wait }), true);
+      else $("status").textContent = say("flood_wait", { n: wait });
+    } else if (waitUntil) {
+      waitUntil = 0;
+      for (const kind of ["password", "code"]) note(kind, "");
+      render();
+    }
+  }
+
+  // --- beginning ---
+
+  if (!secret) {
+    login = { status: "failed" };
+    show("gone", "bad");
+    return;
+  }
+  if (matchMedia("(pointer: coarse)").matches) $("same-phone").hidden = false;
+  $("copy").addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      $("copy").textContent = say("copied");
+    } catch {
+      $("copy").hidden = true; // no permission: the address bar has it
+    }
+  });
+  $("reveal").addEventListener("click", () => {
+    const shown = $("password").type === "password";
+    $("password").type = shown ? "text" : "password";
+    $("reveal").textContent = say(shown ? "hide" : "show");
+    $("reveal").setAttribute("aria-pressed", String(shown));
+  });
+  $("cancel").addEventListener("click", async () => {
+    $("cancel").disabled = true;
+    try {
+      await call("", { method: "DELETE" });
+    } finally {
+      $("cancel").disabled = false;
+    }
+  });
+  answers("password");
+  answers("code");
+  setInterval(tick, 1000);
+  follow();
+})();
