@@ -14,7 +14,8 @@ living session of the same account, among ``account.getAuthorizations``:
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
@@ -46,7 +47,9 @@ def is_due(row: TelegramSession) -> bool:
     return slot_number(row.id, at=utc_now(), interval_seconds=_DAY_SECONDS) != before
 
 
-async def end_ghosts(core: Core, telegram: TelegramParts, visit: Visit, held: HeldSession) -> int:
+async def end_ghosts(
+    core: Core, telegram: TelegramParts, visit: Visit, held: HeldSession, *, now: Callable[[], datetime] = utc_now
+) -> int:
     """Look at the account's authorizations, end the dead logins among them, and tell of those that nobody owns.
 
     Never fails a validation: what Telegram refuses today is tried again on another day.
@@ -56,7 +59,7 @@ async def end_ghosts(core: Core, telegram: TelegramParts, visit: Visit, held: He
     """
     try:
         answer = await visit.call(GetAuthorizationsRequest())
-        ours = [each for each in answer.authorizations if _is_ours(each, held)]
+        ours = [each for each in answer.authorizations if _is_ours(each, held, now())]
         ended = [each for each in ours if each.password_pending]
         for each in ended:
             await visit.call(ResetAuthorizationRequest(hash=each.hash))
@@ -67,12 +70,12 @@ async def end_ghosts(core: Core, telegram: TelegramParts, visit: Visit, held: He
     return len(ended)
 
 
-def _is_ours(entry: Any, held: HeldSession) -> bool:
+def _is_ours(entry: Any, held: HeldSession, now: datetime) -> bool:
     return (
         not entry.current
         and entry.api_id == held.identity.api_id
         and entry.device_model == held.identity.device_model
-        and entry.date_created < utc_now() - _LOGIN_LIFE
+        and entry.date_created < now - _LOGIN_LIFE
     )
 
 

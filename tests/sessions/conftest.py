@@ -42,21 +42,21 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
 
 @pytest.fixture
 def make_stage(database_url: str, redis_url: str, tmp_path: Path, sandbox: RunningSandbox) -> Iterator[StageMaker]:
-    """Makes a stage with these settings."""
+    """Makes a stage with these settings, at the run's Telegram or another."""
     with ExitStack() as stack:
 
-        def make(**settings: Any) -> Stage:
-            sandbox.driver.clear_faults()
-            sandbox.driver.network("ok")
+        def make(*, telegram: RunningSandbox = sandbox, **settings: Any) -> Stage:
+            telegram.driver.clear_faults()
+            telegram.driver.network("ok")
             made = make_settings(
                 database_url=database_url,
                 redis_url=redis_url,
                 key_file=tmp_path / "key",
-                telegram_dc_address=f"2:127.0.0.1:{sandbox.dcs[2]}",
-                telegram_public_key_file=sandbox.public_key_file,
+                telegram_dc_address=f"2:127.0.0.1:{telegram.dcs[2]}",
+                telegram_public_key_file=telegram.public_key_file,
                 **settings,
             )
-            return stack.enter_context(Stage(made, sandbox.driver))
+            return stack.enter_context(Stage(made, telegram.driver))
 
         yield make
 

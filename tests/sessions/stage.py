@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import select, update
-from telethon.tl.functions.auth import ExportLoginTokenRequest
+from telethon.password import compute_check
+from telethon.tl.functions.account import GetPasswordRequest
+from telethon.tl.functions.auth import CheckPasswordRequest, ExportLoginTokenRequest
 
 from app.clock import utc_now
 from app.core import Core
@@ -30,6 +32,7 @@ from app.sessions.validation import validate_batch
 from app.settings import Settings
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
+from app.telegram.errors import PasswordNeeded
 from app.telegram.identity import identity_for
 from app.telegram.parts import start_telegram, stop_telegram
 from app.tenants.keys import create_api_key
@@ -63,14 +66,22 @@ class Stage(AbstractContextManager["Stage"]):
         user_id: int = self.telegram.create_account(**fields)["id"]
         return user_id
 
-    def authorize(self, user_id: int) -> str:
-        """Log a new auth key in to an account, and return its string session."""
-        return self.parts.runtime.run(self._authorize(user_id), timeout_seconds=30)
+    def authorize(self, user_id: int, *, password: str | None = None) -> str:
+        """Log a new auth key in to an account, and return its string session.
+
+        Raises:
+            PasswordNeeded: the account has a password, and none was given; the login is left as it is.
+        """
+        return self.parts.runtime.run(self._authorize(user_id, password), timeout_seconds=30)
 
     def connect(self, user_id: int | None = None, *, tenant: str = "alice", **metadata: Any) -> str:
         """Connect an account (a new one, unless it is named) to a tenant; the session's id."""
         user_id = self.account() if user_id is None else user_id
-        return self._claim(tenant, user_id, self.authorize(user_id), metadata)
+        return self.keep(user_id, self.authorize(user_id), tenant=tenant, **metadata)
+
+    def keep(self, user_id: int, string_session: str, *, tenant: str = "alice", **metadata: Any) -> str:
+        """Store an authorized account's session, as the end of its login does; the session's id."""
+        return self._claim(tenant, user_id, string_session, metadata)
 
     def connect_many(self, count: int) -> list[str]:
         """Connect as many new accounts to Alice; the sessions' ids."""
@@ -199,7 +210,7 @@ class Stage(AbstractContextManager["Stage"]):
 
         return await asyncio.gather(*map(one, users))
 
-    async def _authorize(self, user_id: int) -> str:
+    async def _authorize(self, user_id: int, password: str | None = None) -> str:
         identity, data_centre = identity_for(self.settings, {}), self.settings.data_centre
         assert data_centre is not None
         connection = TelegramConnection(
@@ -212,7 +223,13 @@ class Stage(AbstractContextManager["Stage"]):
             token = (await caller.call(connection, export)).token
             url = "tg://login?token=" + base64.urlsafe_b64encode(token).decode().rstrip("=")
             await asyncio.to_thread(self.telegram.scan, user_id, url)
-            await caller.call(connection, export)
+            try:
+                await caller.call(connection, export)
+            except PasswordNeeded:
+                if password is None:
+                    raise
+                asked = await caller.call(connection, GetPasswordRequest())
+                await caller.call(connection, CheckPasswordRequest(compute_check(asked, password)))
             return connection.string_session()
         finally:
             await connection.close()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
 
 from app.clock import utc_now
+from app.logins.service import Reader, read_login
+from app.sessions.holding import HoldLost, hold_session
+from app.sessions.planning import VALIDATE_BATCH_TASK, plan_validations
+from app.sessions.revocation import revoke_session
+from app.sessions.visit import Visit
 from tests.sessions.stage import Stage
+from tests.waiting import wait_until
 
 
 def test_a_living_session_is_refreshed_and_gets_its_next_turn(stage: Stage) -> None:
@@ -55,3 +66,173 @@ def test_deaths_are_told_apart(stage: Stage, error: str, reason: str) -> None:
     assert stage.validate(session_id) == {"invalid": 1}
     row = stage.row(session_id)
     assert (row.status, row.reason, row.next_validation_at, row.lease_id) == ("invalid", reason, None, None)
+
+
+def test_an_unregistered_key_is_believed_only_when_heard_twice(stage: Stage) -> None:
+    """For a second or two after a migration it can be wrong."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    stage.telegram.add_fault("users.getUsers", error="AUTH_KEY_UNREGISTERED", times=1, user_id=user_id)
+    assert stage.validate(session_id) == {"ok": 1}
+    assert stage.row(session_id).status == "active"
+    assert stage.violations() == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ({"error": "FLOOD_WAIT_17"}, "flood_wait"),
+        ({"error": "INTERNAL_SERVER_ERROR"}, "unreachable"),
+        ({"error": "FROZEN_METHOD_INVALID"}, "refused"),
+        ({"error": "API_ID_INVALID"}, "refused"),
+        ({"drop_connection": True}, "unreachable"),
+    ],
+)
+def test_trouble_is_never_death(stage: Stage, fault: dict[str, object], outcome: str) -> None:
+    """Nothing changes, the lease is free, and the session's turn comes again."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    stage.telegram.add_fault("users.getUsers", times=1, user_id=user_id, **fault)
+    before = stage.row(session_id)
+    assert stage.validate(session_id) == {outcome: 1}
+    row = stage.row(session_id)
+    assert (row.status, row.reason, row.lease_id) == ("active", None, None)
+    assert (row.version, row.last_validated_at) == (before.version, before.last_validated_at)
+    assert row.next_validation_at is not None
+    assert row.next_validation_at > utc_now()
+
+
+@pytest.mark.parametrize("mode", ["refuse", "accept_and_close"])
+def test_a_telegram_that_is_away_kills_nobody(stage: Stage, mode: str) -> None:
+    """And what comes after finds the session alive."""
+    session_id = stage.connect()
+    stage.telegram.network(mode, cut_all=True)
+    assert stage.validate(session_id) == {"unreachable": 1}
+    stage.telegram.network("ok")
+    assert stage.validate(session_id) == {"ok": 1}
+
+
+def test_a_silent_telegram_costs_ten_seconds_and_nobody(stage: Stage) -> None:
+    """A connection that is accepted and never answered is given up."""
+    session_id = stage.connect()
+    stage.telegram.network("silent", cut_all=True)
+    started = time.monotonic()
+    assert stage.validate(session_id) == {"unreachable": 1}
+    assert time.monotonic() - started < 15
+    stage.telegram.network("ok")
+
+
+def test_a_flood_wait_is_sat_out(stage: Stage) -> None:
+    """The session's next turn is after the wait; asked before, no call goes out."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    stage.telegram.add_fault("users.getUsers", error="FLOOD_WAIT_100", times=1, user_id=user_id)
+    assert stage.validate(session_id) == {"flood_wait": 1}
+    again_at = stage.row(session_id).next_validation_at
+    assert again_at is not None
+    assert again_at > utc_now() + timedelta(seconds=99)
+    calls = stage.calls("users.getUsers")
+    assert stage.validate(session_id) == {"flood_wait": 1}
+    assert stage.calls("users.getUsers") == calls
+    assert stage.violations() == {}
+
+
+def test_a_session_ended_from_the_phone_is_noticed(stage: Stage) -> None:
+    """Invalid, with its cause, an audit row, and a webhook that carries a fresh login of the same user."""
+    stage.listen()
+    user_id = stage.account()
+    session_id = stage.connect(user_id, order="17")
+    stage.telegram.terminate(user_id)
+    assert stage.validate(session_id) == {"invalid": 1}
+    row = stage.row(session_id)
+    assert row.status == "invalid"
+    assert row.auth_key_hash is None
+    ((event, payload),) = stage.events()
+    assert event == "session.invalid"
+    assert payload["session_id"] == session_id
+    assert payload["telegram_user_id"] == user_id
+    assert payload["reason"] == row.reason
+    assert payload["metadata"] == {"order": "17"}
+    assert payload["login_url"] == f"{stage.settings.public_url}/login/{payload['login_id']}"
+    login = read_login(stage.core, login_id=payload["login_id"], reader=Reader(tenant_id="alice"))
+    assert (login.status, login.telegram_user_id, login.metadata) == ("queued", user_id, {"order": "17"})
+    assert "session.invalid" in [action for action, _, _ in stage.audit(session_id)]
+
+
+def test_nobody_listens_so_no_login_is_started(stage: Stage) -> None:
+    """A login costs a worker ten minutes of waiting."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    stage.telegram.set_state(user_id, "banned")
+    assert stage.validate(session_id) == {"invalid": 1}
+    assert stage.row(session_id).reason == "user_deactivated_ban"
+    assert stage.sent.tasks == []
+
+
+def test_a_leased_session_is_left_alone(stage: Stage) -> None:
+    """Nothing is sent to Telegram while somebody holds it, and the holder keeps it."""
+    session_id = stage.connect()
+    lease = stage.lease(session_id)
+    assert stage.validate(session_id) == {}
+    assert stage.row(session_id).lease_id == lease.lease_id
+    assert stage.calls("users.getUsers") == 0
+
+
+def test_a_batch_that_comes_twice_is_done_once(stage: Stage) -> None:
+    """The ticket is gone: the second message, and one that is too old, do nothing."""
+    session_id = stage.connect()
+    stage.change(session_id, next_validation_at=utc_now())
+    assert plan_validations(stage.core) == 1
+    (task, ticket, *session_ids) = stage.sent.tasks[0]
+    assert task == VALIDATE_BATCH_TASK
+    assert stage.run_batch(ticket, session_ids) == {"ok": 1}
+    assert stage.run_batch(ticket, session_ids) == {}
+    assert stage.calls("users.getUsers") == 1
+
+
+def test_a_session_that_does_not_open_spoils_no_batch(stage: Stage) -> None:
+    """A broken seal is counted, keeps its session's place in the queue, and the others go on."""
+    broken, whole = stage.connect(), stage.connect()
+    stage.change(broken, session_sealed=stage.row(whole).session_sealed)
+    assert stage.validate(broken, whole) == {"sealed": 1, "ok": 1}
+    row = stage.row(broken)
+    assert (row.status, row.lease_id) == ("active", None)
+    assert stage.counted("sealed") == 1
+
+
+def test_a_revocation_that_begins_meanwhile_wins(stage: Stage) -> None:
+    """The verdict of a validation under way is dropped, and its lease given up at once."""
+    session_id = stage.connect()
+    stage.telegram.add_fault("users.getUsers", delay_ms=1500, times=1)
+    validating = threading.Thread(target=stage.validate, args=(session_id,))
+    validating.start()
+    wait_until(lambda: stage.row(session_id).lease_id)
+    revoke_session(stage.core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+    validating.join(20)
+    row = stage.row(session_id)
+    assert (row.status, row.lease_id) == ("revoking", None)
+    assert row.next_logout_at is not None
+    assert row.next_logout_at <= utc_now() + timedelta(seconds=1)
+    assert stage.log_out(session_id) == "done"
+    assert stage.violations() == {}
+
+
+def test_a_process_that_slept_through_its_lease_sends_nothing(stage: Stage) -> None:
+    """The lease's time is over by the clock that goes on in a stopped process: the visit ends before anything goes out."""
+    session_id = stage.connect()
+    stage.change(session_id, next_validation_at=utc_now() + timedelta(seconds=60))
+    held = hold_session(
+        stage.core, session_id=session_id, holder="latchkey:validator", reason="test", statuses=("active",)
+    )
+    assert held is not None
+    late = replace(held, until=time.monotonic() - 1)
+
+    async def visit() -> None:
+        async with Visit(stage.core, stage.parts, late) as visit:
+            await visit.call(GetUsersRequest([InputUserSelf()]))
+
+    before = stage.calls("help.getConfig")
+    with pytest.raises(HoldLost):
+        stage.parts.runtime.run(visit(), timeout_seconds=10)
+    assert stage.calls("users.getUsers") == 0
+    assert stage.calls("help.getConfig") == before

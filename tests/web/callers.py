@@ -32,6 +32,10 @@ class Caller:
         """POST JSON. In header names, _ stands for -."""
         return self.call("POST", path, {} if body is None else body, headers)
 
+    def put(self, path: str, body: object) -> TestResponse:
+        """PUT JSON."""
+        return self.call("PUT", path, body)
+
     def delete(self, path: str) -> TestResponse:
         """DELETE a path."""
         return self.call("DELETE", path)

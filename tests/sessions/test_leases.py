@@ -1,0 +1,197 @@
+"""Leases: one holder, by the database's clock, and a fencing token that only grows."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+
+from app.clock import utc_now
+from app.core import Core
+from app.errors import Conflict, NotFound, SessionLeased
+from app.models import AuditEvent, TelegramSession
+from app.sessions.leases import Lease, acquire_lease, release_lease, renew_lease
+from tests.sessions.rows import give_session
+
+
+def acquire(core: Core, session_id: str, *, holder: str = "bot-1", ttl_seconds: float = 60) -> Lease:
+    """Acquire a lease of Alice's."""
+    return acquire_lease(
+        core,
+        tenant_id="alice",
+        session_id=session_id,
+        holder=holder,
+        ttl_seconds=ttl_seconds,
+        actor="api-key:key_alice",
+    )
+
+
+def read(core: Core, session_id: str) -> TelegramSession:
+    """A session's row."""
+    with core.transaction() as db:
+        return db.get_one(TelegramSession, session_id)
+
+
+def let_time_pass(core: Core, session_id: str) -> None:
+    """Let a lease run out."""
+    with core.transaction() as db:
+        db.execute(
+            update(TelegramSession)
+            .where(TelegramSession.id == session_id)
+            .values(lease_expires_at=utc_now() - timedelta(seconds=1))
+        )
+
+
+def test_a_lease_opens_the_session_and_the_audit_says_so(core: Core) -> None:
+    """The holder gets the string session; who, why and for whom is kept."""
+    session_id, string = give_session(core)
+    lease = acquire_lease(
+        core,
+        tenant_id="alice",
+        session_id=session_id,
+        holder="bot-1",
+        ttl_seconds=60,
+        actor="api-key:key_alice",
+        purpose="newsletter",
+    )
+    assert lease.session_string == string
+    assert lease.device["device_model"] == core.settings.telegram_device_model
+    assert lease.api_id == core.settings.telegram_api_id
+    assert timedelta(seconds=55) < lease.expires_at - utc_now() <= timedelta(seconds=60)
+    assert string not in repr(lease)
+    with core.transaction() as db:
+        event = db.scalars(select(AuditEvent).where(AuditEvent.subject == session_id)).one()
+    assert (event.action, event.actor, event.reason) == (
+        "session.opened",
+        "api-key:key_alice",
+        "leased to bot-1: newsletter",
+    )
+
+
+def test_of_many_simultaneous_acquirers_one_wins(core: Core) -> None:
+    """A race of 24 real connections, ten rounds: one holder each, the others are told who; the token grows by one a round."""
+    session_id, _ = give_session(core)
+
+    def attempt(number: int) -> Lease | str:
+        try:
+            return acquire(core, session_id, holder=f"bot-{number}")
+        except SessionLeased as exc:
+            return exc.holder
+
+    with ThreadPoolExecutor(12) as pool:
+        for round_ in range(1, 11):
+            results = list(pool.map(attempt, range(24)))
+            (won,) = [each for each in results if isinstance(each, Lease)]
+            assert won.fencing_token == round_
+            assert {each for each in results if isinstance(each, str)} == {read(core, session_id).lease_holder}
+            release_lease(core, tenant_id="alice", session_id=session_id, lease_id=won.lease_id)
+
+
+def test_renewing_and_taking_over_at_the_same_moment_leaves_one_holder(core: Core) -> None:
+    """A lease that runs out is renewed or taken over, never both."""
+    session_id, _ = give_session(core)
+    for _ in range(10):
+        lease = acquire(core, session_id, ttl_seconds=60)
+        with core.transaction() as db:
+            # Its last moment: by the time the two look, it is over for one, or not yet for the other.
+            db.execute(update(TelegramSession).values(lease_expires_at=utc_now() + timedelta(milliseconds=8)))
+
+        def renew(lease: Lease = lease) -> bool:
+            try:
+                renew_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, ttl_seconds=60)
+            except Conflict:
+                return False
+            return True
+
+        def take_over() -> bool:
+            try:
+                acquire(core, session_id, holder="bot-2")
+            except SessionLeased:
+                return False
+            return True
+
+        with ThreadPoolExecutor(2) as pool:
+            renewed, taken = pool.submit(renew), pool.submit(take_over)
+            assert not (renewed.result() and taken.result())
+        let_time_pass(core, session_id)
+
+
+def test_a_lease_that_ran_out_is_lost_for_good(core: Core) -> None:
+    """Not renewed, although nobody took it over: its holder may have been gone for long."""
+    session_id, _ = give_session(core)
+    first = acquire(core, session_id)
+    let_time_pass(core, session_id)
+    with pytest.raises(Conflict) as lost:
+        renew_lease(core, tenant_id="alice", session_id=session_id, lease_id=first.lease_id, ttl_seconds=60)
+    assert lost.value.code == "lease_lost"
+    second = acquire(core, session_id, holder="bot-2")
+    assert second.fencing_token > first.fencing_token
+    with pytest.raises(Conflict) as refused:
+        release_lease(core, tenant_id="alice", session_id=session_id, lease_id=first.lease_id)
+    assert refused.value.code == "lease_lost"
+    assert read(core, session_id).lease_holder == "bot-2"
+
+
+def test_a_healthy_renewal_counts_as_validation(core: Core) -> None:
+    """The validator need not look; a sick one is looked at as soon as the lease ends."""
+    session_id, _ = give_session(core)
+    with core.transaction() as db:
+        db.execute(update(TelegramSession).values(last_validated_at=None, next_validation_at=utc_now()))
+    lease = acquire(core, session_id)
+    renew = {"tenant_id": "alice", "session_id": session_id, "lease_id": lease.lease_id, "ttl_seconds": 120}
+    renewed = renew_lease(core, **renew)  # type: ignore[arg-type]
+    assert renewed.expires_at > lease.expires_at
+    assert read(core, session_id).last_validated_at is None
+    renew_lease(core, **renew, healthy=True)  # type: ignore[arg-type]
+    row = read(core, session_id)
+    assert row.last_validated_at is not None
+    assert row.next_validation_at is not None
+    assert row.next_validation_at > utc_now()
+    renew_lease(core, **renew, healthy=False)  # type: ignore[arg-type]
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    row = read(core, session_id)
+    assert row.next_validation_at is not None
+    assert row.next_validation_at <= utc_now()
+
+
+@pytest.mark.parametrize("status", ["quarantined", "invalid", "revoking", "revoked", "replaced"])
+def test_only_active_sessions_are_leased(core: Core, status: str) -> None:
+    """409 ``session_not_active``, and nothing is opened."""
+    session_id, _ = give_session(core, status=status)
+    with pytest.raises(Conflict) as refused:
+        acquire(core, session_id)
+    assert refused.value.code == "session_not_active"
+    with core.transaction() as db:
+        assert db.scalars(select(AuditEvent).where(AuditEvent.subject == session_id)).all() == []
+
+
+def test_another_tenants_session_is_not_there(core: Core) -> None:
+    """Neither to acquire, nor to renew or release."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id)
+    bobs: partial[dict[str, Any]] = partial(dict, tenant_id="bob", session_id=session_id)
+    for call, arguments in (
+        (acquire_lease, bobs(holder="bot-1", ttl_seconds=60, actor="api-key:key_bob")),
+        (renew_lease, bobs(lease_id=lease.lease_id, ttl_seconds=60)),
+        (release_lease, bobs(lease_id=lease.lease_id)),
+    ):
+        with pytest.raises(NotFound):
+            call(core, **arguments)
+
+
+def test_what_becomes_of_leases_is_counted(core: Core) -> None:
+    """By outcome."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id)
+    with pytest.raises(SessionLeased):
+        acquire(core, session_id)
+    renew_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, ttl_seconds=60)
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    with pytest.raises(Conflict):
+        release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    for outcome in ("acquired", "session_leased", "renewed", "released", "lost"):
+        assert core.registry.get_sample_value("telethon_session_leases_total", {"outcome": outcome}) == 1
