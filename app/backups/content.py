@@ -58,6 +58,7 @@ class SessionContent(_Part):
     updated_at: AwareDatetime
     last_validated_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    logout_pending: bool
 
 
 class KeyContent(_Part):
