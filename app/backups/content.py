@@ -37,6 +37,7 @@ class TenantContent(_Part):
     name: str
     session_max_idle_days: int | None
     created_at: AwareDatetime
+    disabled_at: AwareDatetime | None
     telegram_sealed: bytes | None
 
 
