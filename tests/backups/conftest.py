@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.backups.parts import ACCESS_KEY, SECRET_KEY, Custody, make_custody, new_bucket, rclone_s3
-from tests.vault.parts import Vault, emulated_aws, make_local_provider, make_vault
+from tests.backups.parts import Custody, make_custody, new_bucket, rclone_s3
+from tests.vault.parts import Vault, aws_environment, emulated_aws, make_local_provider, make_vault
 
 
 @pytest.fixture(scope="session")
 def _credentials() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with aws_environment():
         yield
 
 

@@ -28,9 +28,7 @@ from app.models import TelegramSession
 from app.settings import Settings
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
-from tests.vault.parts import Vault
-
-ACCESS_KEY, SECRET_KEY = "test", "test-secret"
+from tests.vault.parts import ACCESS_KEY, SECRET_KEY, Vault
 
 
 @dataclass(frozen=True)

@@ -191,11 +191,13 @@ def test_what_was_over_does_not_come_back_to_life(custody: Custody, rebuilt: Cal
     """Replaced and dead sessions keep their status; a revocation that was under way goes on."""
     ids = sorted(add_sessions(custody.vault, 3))
     for session_id, status in zip(ids, ("replaced", "invalid", "revoking"), strict=True):
-        _change(custody, session_id, status=status)
+        _change(custody, session_id, status=status, logout_pending=status == "revoking")
     custody.back_up()
     lost = rebuilt()
     lost.restore()
     rows = lost.rows()
+    assert [rows[session_id].logout_pending for session_id in ids] == [False, False, True]
+    assert rows[ids[2]].next_logout_at is not None
     assert [rows[session_id].status for session_id in ids] == ["replaced", "invalid", "revoking"]
     assert {row.next_validation_at for row in rows.values()} == {None}
 

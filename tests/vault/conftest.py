@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vault.parts import Vault, emulated_aws, make_local_provider, make_vault
+from tests.vault.parts import Vault, aws_environment, emulated_aws, make_local_provider, make_vault
 
 
 @pytest.fixture
@@ -19,12 +19,5 @@ def vault(database_url: str, tmp_path: Path) -> Vault:
 @pytest.fixture(scope="session")
 def aws_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An emulated AWS for the run."""
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in {
-            "ACCESS_KEY_ID": "test",
-            "SECRET_ACCESS_KEY": "test",
-            "DEFAULT_REGION": "us-east-1",
-        }.items():
-            environment.setenv(f"AWS_{name}", value)
-        with emulated_aws(tmp_path_factory.mktemp("aws")) as url:
-            yield url
+    with aws_environment(), emulated_aws(tmp_path_factory.mktemp("aws")) as url:
+        yield url

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import insert, select
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
@@ -29,6 +30,13 @@ from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
 
 ALICE, BOB = "alice", "bob"
+ACCESS_KEY, SECRET_KEY = "test", "test-secret"
+AWS_ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+    "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+"""Where boto3 looks; the same for the emulator and for the real S3 server."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,15 @@ def add_webhook_endpoint(vault: Vault, *, tenant_id: str = ALICE) -> str:
             )
         )
     return endpoint_id
+
+
+@contextmanager
+def aws_environment() -> Iterator[None]:
+    """Let boto3 find its credentials for a block."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in AWS_ENVIRONMENT.items():
+            environment.setenv(name, value)
+        yield
 
 
 @contextmanager
