@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import case, select, update
+from sqlalchemy import Select, case, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -20,10 +20,10 @@ from app.core import Core
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.store import (
     OWN_HOLDER_PREFIX,
-    database_now,
     find_session,
     lease_is_free,
     not_active,
+    transaction_now,
     why_not_free,
 )
 
@@ -113,18 +113,22 @@ def put_off(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: 
         )
 
 
-def _take_due(db: DatabaseSession, *, ticket: datetime) -> list[_Due]:
-    due = (
+def due_sessions() -> Select[str]:
+    """The next batch of ids whose turn it is, the most overdue first, less those that another planner has in hand."""
+    return (
         select(TelegramSession.id)
         .where(
             TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
-            TelegramSession.next_validation_at <= database_now(),
+            TelegramSession.next_validation_at <= transaction_now(),
         )
         .order_by(TelegramSession.next_validation_at)
         .limit(BATCH_SESSIONS)
         .with_for_update(skip_locked=True)
-        .cte("due")
     )
+
+
+def _take_due(db: DatabaseSession, *, ticket: datetime) -> list[_Due]:
+    due = due_sessions().cte("due")
     rows = db.execute(
         update(TelegramSession)
         .where(TelegramSession.id == due.c.id)

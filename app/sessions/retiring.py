@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.logs import get_logger
 from app.models import TelegramSession, Tenant
 from app.sessions.revocation import LOG_OUT_TASK, mark_revoking
-from app.sessions.store import database_now, lease_is_free
+from app.sessions.store import lease_is_free, transaction_now
 
 _BATCH = 200
 
@@ -47,18 +47,23 @@ def _policies(db: DatabaseSession, *, default_days: int) -> list[tuple[str, int]
     return [(tenant_id, int(limit)) for tenant_id, limit in db.execute(select(Tenant.id, days).where(days > 0))]
 
 
-def _retire(db: DatabaseSession, *, actor: str, tenant_id: str, days: int) -> list[str]:
-    idle = (
+def idle_sessions(*, tenant_id: str, days: int) -> Select[str]:
+    """A batch of a tenant's ids that nobody has used for that long, and nobody uses now."""
+    return (
         select(TelegramSession.id)
         .where(
             TelegramSession.tenant_id == tenant_id,
             TelegramSession.status == "active",
-            TelegramSession.last_used_at < database_now() - timedelta(days=days),
+            TelegramSession.last_used_at < transaction_now() - timedelta(days=days),
             lease_is_free(),
         )
         .order_by(TelegramSession.last_used_at)
         .limit(_BATCH)
         .with_for_update(skip_locked=True)
     )
+
+
+def _retire(db: DatabaseSession, *, actor: str, tenant_id: str, days: int) -> list[str]:
+    idle = idle_sessions(tenant_id=tenant_id, days=days)
     marked = mark_revoking(db, TelegramSession.id.in_(idle), actor=actor, reason="idle")
     return [row.id for row in marked]

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.models import TelegramSession
-from app.sessions.store import database_now, find_session, shortened_lease
+from app.sessions.store import database_now, find_session, shortened_lease, transaction_now
 from app.vault.audit import record_event
 
 LOG_OUT_TASK = "latchkey.log_out_session"
@@ -83,7 +83,7 @@ def sweep_log_outs(core: Core) -> int:
     """
     due = (
         select(TelegramSession.id)
-        .where(TelegramSession.logout_pending, TelegramSession.next_logout_at <= database_now())
+        .where(TelegramSession.logout_pending, TelegramSession.next_logout_at <= transaction_now())
         .order_by(TelegramSession.next_logout_at)
         .limit(_SWEEP)
         .with_for_update(skip_locked=True)

@@ -34,6 +34,11 @@ def database_now() -> ColumnElement[datetime]:
     return func.clock_timestamp(type_=DateTime(timezone=True))
 
 
+def transaction_now() -> ColumnElement[datetime]:
+    """The database's clock when the transaction began: unlike ``database_now`` it is one value, which an index can look for."""
+    return func.now()
+
+
 def lease_is_free() -> ColumnElement[bool]:
     """True of a row that nobody holds."""
     return or_(TelegramSession.lease_expires_at.is_(None), TelegramSession.lease_expires_at <= database_now())
