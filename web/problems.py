@@ -131,6 +131,8 @@ def _from_app_error(error: AppError) -> Response:
     extras: dict[str, object] = dict(error.extras())
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
+    elif isinstance(error, Transient):
+        headers["Retry-After"] = str(Unavailable.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
         remember_standing(error.standing)
     if isinstance(error, Unauthenticated):
