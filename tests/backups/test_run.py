@@ -147,7 +147,7 @@ def test_of_runs_at_the_same_time_one_does_the_work(custody: Custody) -> None:
         barrier.wait()
         report = back_up_sessions(
             transaction=custody.vault.transaction,
-            engine=custody.engine,
+            engine=custody.vault.engine,
             keyring=custody.vault.keyring,
             bucket=custody.bucket,
             metrics=make_metrics(),

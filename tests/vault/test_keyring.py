@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier, Event
 
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from app.database import make_engine, make_transaction
 from app.errors import SealBroken, Transient
 from app.models import EncryptionKey
 from app.vault.providers import WrappedKey
 from app.vault.sealing import Place
-from tests.vault.parts import ALICE, Vault, make_ring
+from tests.vault.parts import ALICE, Vault, make_local_provider, make_ring, make_vault
 from tests.waiting import wait_until
 
 PLACE = Place("session", ALICE, "ses_1")
@@ -138,12 +141,13 @@ def test_of_two_replacements_at_once_one_wins(vault: Vault) -> None:
     assert not key_ids
 
 
-def test_an_unwrap_that_cannot_be_audited_gives_no_key(vault: Vault) -> None:
+def test_an_unwrap_that_cannot_be_audited_gives_no_key(migrated_database: Callable[[], str], tmp_path: Path) -> None:
     """No audit row, no key."""
+    vault = make_vault(migrated_database(), make_local_provider(tmp_path))
     sealed = vault.keyring.seal(PLACE, b"secret")
     with vault.transaction() as db:
         db.execute(text("ALTER TABLE audit_events ADD CONSTRAINT no_more CHECK (action <> 'key.unwrapped') NOT VALID"))
-    with pytest.raises(Exception, match="no_more"):
+    with pytest.raises(IntegrityError, match="no_more"):
         vault.another_process().open(PLACE, sealed)
 
 
