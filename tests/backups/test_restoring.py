@@ -11,6 +11,7 @@ import boto3
 import pytest
 from sqlalchemy import select, update
 
+from app.backups.content import encode
 from app.backups.names import MANIFESTS, ObjectName
 from app.clock import utc_now
 from app.models import EncryptionKey, TelegramSession, Tenant
@@ -263,6 +264,22 @@ def test_a_swapped_object_does_not_restore(custody: Custody, rebuilt: Elsewhere)
     report = rebuilt().restore()
     assert report.restored == 1
     assert {problem.object_key for problem in report.problems} >= {forged.object_key}
+
+
+def test_forged_columns_do_not_restore(custody: Custody, rebuilt: Elsewhere) -> None:
+    """Whoever can write to the bucket can make names and checksums, but cannot give a session another owner or status."""
+    [session_id] = add_sessions(custody.vault, 1, telegram_user_id=1)
+    custody.back_up()
+    [name], [content] = custody.names(), custody.contents(session_id)
+    later = name.backed_up_at + timedelta(seconds=1)
+    forged_session = content.session.model_copy(update={"telegram_user_id": 2})
+    body, checksum = encode(content.model_copy(update={"session": forged_session, "backed_up_at": later}))
+    forged = name._replace(checksum=checksum, backed_up_at=later)
+    custody.bucket.put(forged.object_key, body)
+    lost = rebuilt()
+    report = lost.restore()
+    assert [problem.object_key for problem in report.problems] == [forged.object_key]
+    assert lost.rows()[session_id].telegram_user_id == 1
 
 
 def test_a_corrupt_manifest_is_reported_and_costs_nothing_else(custody: Custody, rebuilt: Elsewhere) -> None:
