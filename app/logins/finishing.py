@@ -10,10 +10,10 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
-from app.errors import AppError, FloodWait, LoginOver, OwnershipLost, Unavailable
+from app.errors import AppError, FloodWait, Unavailable
 from app.logins.conversation import Conversation
-from app.logins.endings import HANDED_OVER, NOT_MINE, LoginFailed, Outcome
-from app.logins.store import DISPATCH_GRACE_SECONDS, advance, finish, put_off, why_not
+from app.logins.endings import NOT_MINE, LoginFailed, Outcome
+from app.logins.store import DISPATCH_GRACE_SECONDS, finish, put_off, why_not
 from app.models import Login
 from app.sessions.claim import Claimed, claim_session
 from app.telegram.connection import ANSWER_SECONDS
@@ -106,22 +106,6 @@ async def put_off_or_fail(talk: Conversation, flood: FloodWait) -> Outcome:
     )
     talk.log.info("login.flood_wait", method=flood.method, seconds=round(seconds, 1))
     return Outcome("put_off", retry_seconds=seconds)
-
-
-async def give_back(talk: Conversation) -> Outcome:
-    """Let another worker go on at once. If it cannot be written down, the sweep finds the login without a heartbeat."""
-    with contextlib.suppress(Unavailable, OwnershipLost, LoginOver):
-        await talk.in_transaction(
-            lambda db: advance(
-                db,
-                login_id=talk.login.id,
-                epoch=talk.login.owner_epoch,
-                public=False,
-                owner=None,
-                next_dispatch_at=utc_now() + timedelta(seconds=DISPATCH_GRACE_SECONDS),
-            )
-        )
-    return HANDED_OVER
 
 
 async def fail(talk: Conversation, failure: LoginFailed) -> Outcome:

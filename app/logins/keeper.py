@@ -12,13 +12,15 @@ import contextlib
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
+from app.clock import utc_now
 from app.database import Transaction
 from app.errors import LoginOver, OwnershipLost, Unavailable
-from app.logins.store import Standing, standing_of
+from app.logins.store import DISPATCH_GRACE_SECONDS, Standing, put_off, standing_of
 from app.logs import get_logger
 from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
 from app.telegram.runtime import LoopThread
@@ -153,11 +155,22 @@ class LoginKeeper:
             await self._confirm([hold])
             hold.check()
 
-    def drain(self) -> None:
-        """Tell every conversation to hand its login over, and those that still come to do so at once."""
+    async def drain(self) -> None:
+        """Tell every conversation to hand its login over, and those that still come to do so at once.
+
+        Each is published again by its task. The rows are noted as sent in one statement for all, so that the sweep waits for
+        those messages; when that fails, it sends a second one, which does no harm.
+        """
         self._draining = True
-        for hold in self._holds.values():
+        until = utc_now() + timedelta(seconds=DISPATCH_GRACE_SECONDS)
+        with contextlib.suppress(Unavailable):
+            await self._runtime.in_thread(self._note_as_sent, list(self._holds), until)
+        for hold in list(self._holds.values()):
             hold.stop(HandOver())
+
+    def _note_as_sent(self, login_ids: list[str], until: datetime) -> None:
+        with self._transaction() as db:
+            put_off(db, login_ids, until=until)
 
     async def renew_all(self) -> None:
         """Renew every hold, and stop those that are over or lost. What cannot be asked now is asked again next time."""

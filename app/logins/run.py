@@ -19,7 +19,7 @@ from app.core import Core
 from app.errors import FloodWait, LoginOver, OwnershipLost, Transient, Unavailable
 from app.logins.conversation import END_EARLY_SECONDS, Conversation, Standing
 from app.logins.endings import HANDED_OVER, NOT_MINE, LoginExpired, LoginFailed, Outcome
-from app.logins.finishing import claim, clean_up, end, fail, give_back, log_out_late, put_off_or_fail
+from app.logins.finishing import claim, clean_up, end, fail, log_out_late, put_off_or_fail
 from app.logins.keeper import HandOver, Hold, LoginKeeper
 from app.logins.password import ask_password
 from app.logins.phone_code import sign_in_by_code
@@ -120,7 +120,7 @@ async def _converse(talk: Conversation, hold: Hold) -> Outcome:
         await _drive_bounded(talk, hold)
         return await claim(talk)
     except HandOver:
-        return await give_back(talk)
+        return HANDED_OVER
     except OwnershipLost:
         talk.log.warning("login.ownership_lost", epoch=talk.login.owner_epoch)
         return NOT_MINE

@@ -29,9 +29,9 @@ class LoginWorker:
         return self._telegram.runtime.run(run_login(self._core, self._telegram, self._keeper, login_id))
 
     def drain(self) -> None:
-        """Make every login hand itself over. Returns at once; each thread's ``run`` then ends within seconds."""
+        """Make every login hand itself over; each thread's ``run`` then ends within seconds."""
         _log.info("logins.draining", logins=len(self._keeper))
-        self._telegram.runtime.run(self._drain(), timeout_seconds=5.0)
+        self._telegram.runtime.run(self._keeper.drain(), timeout_seconds=15.0)
 
     def stop(self) -> None:
         """Stop renewing locks. What is still held runs out."""
@@ -46,6 +46,3 @@ class LoginWorker:
         )
         await keeper.start()
         return keeper
-
-    async def _drain(self) -> None:
-        self._keeper.drain()

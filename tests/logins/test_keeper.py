@@ -155,7 +155,7 @@ def test_an_ended_login_and_a_leaving_worker_stop_the_holder(core: Core, on_loop
         await keeper.renew_all()
         with pytest.raises(LoginOver):
             cancelled.check()
-        keeper.drain()
+        await keeper.drain()
         late = await keeper.acquire(new_login(core))
         assert late is not None
         for hold in (other, late):
