@@ -51,9 +51,9 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
-	@$(BIN)/uv pip compile -q --no-header --no-annotate -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
-	@$(BIN)/uv pip compile -q --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements.txt requirements.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
 
 define NEW_REVISION
 import os, sys

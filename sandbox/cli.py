@@ -50,7 +50,7 @@ def serve(**arguments: Any) -> None:
     # Imported here: driving a running sandbox needs none of the server, and the TL schema takes a while to
     # load.
     from sandbox.server import Options, Sandbox, SetUpError
-    from sandbox.telegram.cloud import Rules
+    from sandbox.telegram.rules import Rules
 
     logging.basicConfig(level=arguments.pop("log_level").upper(), format="%(levelname)s %(name)s: %(message)s")
     names = ("token_seconds", "code_seconds", "fresh_seconds", "takeover_seconds", "api_id", "api_hash")

@@ -18,13 +18,15 @@ from sandbox.mtproto.network import Network, NetworkMode, is_loopback
 from sandbox.mtproto.session import MessageIds
 from sandbox.state_file import StateFile
 from sandbox.telegram import views
-from sandbox.telegram.cloud import Cloud, NoJournal, Rules
+from sandbox.telegram.cloud import Cloud
 from sandbox.telegram.dispatcher import Dispatcher
 from sandbox.telegram.faults import Faults
+from sandbox.telegram.journal import NoJournal
 from sandbox.telegram.login_tokens import LoginTokens
 from sandbox.telegram.methods import Services
 from sandbox.telegram.model import Account, Device
 from sandbox.telegram.phone_codes import PhoneCodes
+from sandbox.telegram.rules import Rules
 from sandbox.telegram.tickets import Tickets
 from sandbox.telegram.violations import Violations
 
@@ -108,7 +110,8 @@ class Sandbox:
         remembered = self._remembered_ports()
         for dc_id, asked in zip(self.cloud.dc_ids, options.dc_ports, strict=True):
             self.ports[dc_id] = await self._listen(dc_id, remembered.get(str(dc_id), asked), asked)
-        control_port = await self._control.start(options.host, remembered.get("control", options.control_port))
+        asked = options.control_port
+        control_port = await self._control.start(options.host, (remembered.get("control", asked), asked))
         if self.state:
             self.state.save_server(
                 private_key=self.server_key.private_pem,

@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 
 class StateFile:
-    """A journal in a file; see `sandbox.telegram.cloud.Journal`."""
+    """A journal in a file; see `sandbox.telegram.journal.Journal`."""
 
     def __init__(self, path: Path) -> None:
         """Read what the file holds and rewrite it without what was superseded."""

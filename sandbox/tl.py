@@ -5,6 +5,7 @@ Telethon ships no types, so this is the border: what comes out of here is annota
 """
 
 import struct
+import zlib
 from typing import Any, Final
 
 from telethon.errors import TypeNotFoundError
@@ -17,9 +18,13 @@ LAYER: Final[int] = alltlobjects.LAYER
 VECTOR: Final = 0x1CB5C415
 _BOOL_TRUE: Final = 0x997275B5
 _BOOL_FALSE: Final = 0xBC799737
+_PARSING_ERRORS: Final = (
+    *(struct.error, BufferError, RuntimeError, ValueError, TypeError, OverflowError),
+    *(OSError, EOFError, zlib.error),  # a damaged gzip_packed inside
+)
 
 __all__ = ["LAYER", "VECTOR", "MalformedTLError", "TLObject", "TLRequest", "UnknownConstructorError"]
-__all__ += ["constructor_of", "functions", "method_name", "read", "types", "write"]
+__all__ += ["constructor_of", "functions", "method_name", "read", "read_bytes", "types", "write"]
 
 
 class MalformedTLError(Exception):
@@ -52,15 +57,19 @@ def read(body: bytes) -> Any:
     except TypeNotFoundError as exc:
         constructor = int(exc.invalid_constructor_id)
         raise UnknownConstructorError(constructor, outermost=constructor == constructor_of(body)) from exc
-    except (
-        struct.error,
-        BufferError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ) as exc:
+    except _PARSING_ERRORS as exc:
+        raise MalformedTLError(str(exc)) from exc
+
+
+def read_bytes(body: bytes) -> bytes:
+    """Parse one string of bytes.
+
+    Raises:
+        MalformedTLError: it ends early.
+    """
+    try:
+        return bytes(BinaryReader(body).tgread_bytes())
+    except (struct.error, BufferError) as exc:
         raise MalformedTLError(str(exc)) from exc
 
 

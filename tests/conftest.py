@@ -25,6 +25,15 @@ _names = itertools.count(1)
 _numbers = itertools.cycle(range(1, 16))
 
 
+# Folders whose tests start whole stacks: after the others, so that a simple mistake is seen soon.
+_SLOW_FOLDERS = ("devstack", "stack")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first."""
+    items.sort(key=lambda item: item.path.parent.name in _SLOW_FOLDERS)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One PostgreSQL server for the run."""

@@ -14,6 +14,7 @@ from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
 from app.tenants.limits import Limits
 from web.checks import make_checks
+from web.cross_origin import install_cross_origin
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
 from web.openapi import SECURITY_SCHEMES, install_openapi
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     install_parsing(app)
     install_problems(app)
     install_rate_headers(app)
+    install_cross_origin(app)
     install_openapi(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

@@ -24,8 +24,11 @@ from app.errors import (
     Unauthenticated,
     Unavailable,
 )
+from app.logs import get_logger
 from app.tenants.limits import QuotaUsedUp
 from web.rate_headers import remember_standing
+
+_log = get_logger(__name__)
 
 STATUSES: dict[type[AppError], int] = {
     InvalidInput: 422,
@@ -119,14 +122,17 @@ def problem(
 
 def _from_app_error(error: AppError) -> Response:
     status = next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        current_app.logger.warning("request.failed", exc_info=error)
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says is for operators, and is in the log
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says is for operators
+        _log.error("request.failed", exc_info=error)
         return _internal_error()
+    if status > HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.warning("request.unavailable", error=error.detail, cause=type(error.__cause__).__name__)
     headers = {}
     extras: dict[str, object] = dict(error.extras())
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
+    elif isinstance(error, Transient):
+        headers["Retry-After"] = str(Unavailable.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
         remember_standing(error.standing)
     if isinstance(error, Unauthenticated):

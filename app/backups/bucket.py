@@ -119,8 +119,13 @@ def make_bucket(settings: Settings) -> Bucket:
     """
     if settings.s3_bucket is None:
         raise SettingsError("S3_BUCKET is not set: without it there are no backups")
-    region = boto3.Session().region_name or "us-east-1"
-    client = boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name=region, config=_CLIENT_CONFIG)
+    session = boto3.Session()  # boto3's own default one is not safe for threads
+    client = session.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        region_name=session.region_name or "us-east-1",
+        config=_CLIENT_CONFIG,
+    )
     return Bucket(
         client,
         name=settings.s3_bucket,

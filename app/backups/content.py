@@ -37,6 +37,7 @@ class TenantContent(_Part):
     name: str
     session_max_idle_days: int | None
     created_at: AwareDatetime
+    disabled_at: AwareDatetime | None
     telegram_sealed: bytes | None
 
 
@@ -58,6 +59,7 @@ class SessionContent(_Part):
     updated_at: AwareDatetime
     last_validated_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
+    logout_pending: bool
 
 
 class KeyContent(_Part):

@@ -125,6 +125,7 @@ def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyR
         name=tenant.name,
         session_max_idle_days=tenant.session_max_idle_days,
         created_at=tenant.created_at,
+        disabled_at=tenant.disabled_at,
         telegram_sealed=sealed,
     )
 

@@ -82,8 +82,7 @@ def expire_backups(
             if time.monotonic() > deadline:
                 return report
         drop_wrappings(transaction, bucket)
-        with transaction() as db:
-            db.execute(delete(BackupRun).where(BackupRun.finished_at < horizon))
+        _drop_runs(transaction, horizon)
         report.complete = True
     return report
 
@@ -113,6 +112,13 @@ def _forget(transaction: Transaction, object_keys: list[str]) -> None:
     for start in range(0, len(object_keys), _BATCH):
         with transaction() as db:
             db.execute(delete(BackupObject).where(BackupObject.object_key.in_(object_keys[start : start + _BATCH])))
+
+
+def _drop_runs(transaction: Transaction, horizon: datetime) -> None:
+    # The last complete run stays, however long ago: the age of the backup is counted from it.
+    last_complete = select(func.max(BackupRun.finished_at)).where(BackupRun.complete).scalar_subquery()
+    with transaction() as db:
+        db.execute(delete(BackupRun).where(BackupRun.finished_at < horizon, BackupRun.finished_at < last_complete))
 
 
 def _bury_deleted(transaction: Transaction, bucket: Bucket) -> int:

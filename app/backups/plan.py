@@ -25,6 +25,7 @@ from sqlalchemy import (
     distinct,
     func,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
@@ -81,6 +82,8 @@ class RestorePlan:
 
     def pages(self, at: datetime | None, *, limit: int) -> Iterator[list[list[Candidate]]]:
         """Yield pages of sessions, each as its candidates at a time (None: now), the newest first."""
+        # PostgreSQL does not look at temporary tables by itself, and would read the whole of it for each page.
+        self._connection.execute(text(f"ANALYZE {_plan.name}"))
         after = ""
         newest_first = aggregate_order_by(_plan.c.object_key, _plan.c.backed_up_at.desc())
         while True:

@@ -135,14 +135,19 @@ def _write_session(db: DatabaseSession, backup: OpenedBackup, options: RestoreOp
 def _session_row(backup: OpenedBackup, now: datetime, options: RestoreOptions) -> dict[str, Any]:
     session = backup.content.session
     in_use = session.status in _IN_USE
+    free_at = now + options.validate_after
     return session.model_dump() | {
         "tenant_id": backup.name.tenant_id,
         "key_id": backup.name.key_id,
         "session_sealed": backup.content.session_sealed,
         "status": "quarantined" if in_use else session.status,
-        "reason": "restored" if in_use else session.reason,
+        # One that was quarantined already keeps its reason: the validator asks more of some than of others.
+        "reason": "restored" if session.status == "active" else session.reason,
         "updated_at": now,
-        "next_validation_at": now + options.validate_after if in_use else None,
+        "next_validation_at": free_at if in_use else None,
+        "logout_tries": 0,
+        "next_logout_at": free_at if session.logout_pending else None,
+        "auth_key_hash": None,  # the validator claims it: only then is it known that no other session has this auth key
         "backed_up_at": backup.name.backed_up_at,
         "backed_up_version": backup.name.version,
         "lease_id": None,

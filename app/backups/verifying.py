@@ -72,24 +72,28 @@ def verify_backups(
 
 
 def _choose(db: DatabaseSession, sample: int) -> list[ObjectName]:
-    chosen: dict[str, ObjectName] = {}
-    for _ in range(sample):
+    everything = db.scalars(
+        select(BackupObject.session_id).distinct().order_by(BackupObject.session_id).limit(sample + 1)
+    ).all()
+    if len(everything) <= sample:
+        session_ids = list(everything)
+    else:
         # Ids are random: the first one after a random point is as good as any, and one probe of the index.
-        name = _newest_after(db, new_id("ses")) or _newest_after(db, "")
-        if name is not None:
-            chosen[name.object_key] = name
-    return list(chosen.values())
+        session_ids = [_first_after(db, new_id("ses")) or everything[0] for _ in range(sample)]
+    newest = (_newest_of(db, session_id) for session_id in dict.fromkeys(session_ids))
+    return [name for name in newest if name is not None]
 
 
-def _newest_after(db: DatabaseSession, point: str) -> ObjectName | None:
-    session_id = db.scalar(
+def _first_after(db: DatabaseSession, point: str) -> str | None:
+    return db.scalar(
         select(BackupObject.session_id)
         .where(BackupObject.session_id > point)
         .order_by(BackupObject.session_id)
         .limit(1)
     )
-    if session_id is None:
-        return None
+
+
+def _newest_of(db: DatabaseSession, session_id: str) -> ObjectName | None:
     newest = db.scalars(
         select(BackupObject.object_key)
         .where(BackupObject.session_id == session_id)

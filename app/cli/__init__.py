@@ -18,8 +18,10 @@ _COMMANDS = {
     "backup": "app.cli.backups:backup",
     "doctor": "app.cli.doctor:doctor",
     "keys": "app.cli.keys:keys",
+    "login": "app.cli.login:login",
     "migrate": "app.cli.migrate:migrate",
     "restore": "app.cli.backups:restore",
+    "sessions": "app.cli.sessions:sessions",
     "tenant": "app.cli.tenants:tenant",
 }
 

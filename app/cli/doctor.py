@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app import migrations
 from app.cli.parts import open_engine
 from app.clock import utc_now
-from app.errors import AppError
+from app.errors import AppError, SealBroken
 from app.models import EncryptionKey
 from app.settings import DataCentre, Settings, load_settings
 from app.vault.providers import WrappedKey, make_key_provider
@@ -125,8 +125,10 @@ def _keys(settings: Settings, engine: Engine) -> Finding:
         if provider.unwrap(wrapped) != probe:
             return Finding("keys", "failed", f"{provider.name} does not give back what it wrapped", "check its key")
         count = _unwrap_stored_keys(engine, provider.unwrap)
-    except AppError as exc:
+    except SealBroken as exc:
         return Finding("keys", "failed", exc.detail, "give this process the key that wrapped the stored ones")
+    except AppError as exc:
+        return Finding("keys", "failed", exc.detail, "check KEY_PROVIDER and its settings")
     except SQLAlchemyError:
         return Finding("keys", "warning", f"{provider.name} works; the stored keys could not be read")
     except Exception as exc:  # noqa: BLE001  # the provider's network: anything it says is a finding

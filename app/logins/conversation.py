@@ -147,6 +147,11 @@ class Conversation:
         """Run blocking work off the loop."""
         return await self._telegram.runtime.in_thread(function, *args, **kwargs)
 
+    def redis_forgot(self) -> bool:
+        """Whether Redis has lost what it held for this login since this was last asked."""
+        forgotten, self._hold.forgotten = self._hold.forgotten, False
+        return forgotten
+
     # --- the row
 
     async def in_transaction(self, work: Callable[[DatabaseSession], T]) -> T:

@@ -33,8 +33,9 @@ local held = redis.call('GET', KEYS[1])
 if held == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end
 if held then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
+return 2
 """
+_LOST, _RESTORED = 0, 2
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 _log = get_logger(__name__)
@@ -48,10 +49,11 @@ class Hold:
     """One login in this process's hands.
 
     ``wake`` is set whenever the conversation should look around: an update, an answer of the user, a broken connection.
-    ``stop`` ends it from outside, by cancelling its task.
+    ``stop`` ends it from outside, by cancelling its task. ``forgotten`` is set when Redis had lost the lock, and so all else
+    that it held for this login.
     """
 
-    __slots__ = ("confirmed_at", "epoch", "login_id", "reason", "task", "token", "wake")
+    __slots__ = ("confirmed_at", "epoch", "forgotten", "login_id", "reason", "task", "token", "wake")
 
     def __init__(self, login_id: str) -> None:
         self.login_id = login_id
@@ -59,6 +61,7 @@ class Hold:
         self.epoch = -1
         self.confirmed_at = time.monotonic()
         self.wake = asyncio.Event()
+        self.forgotten = False
         self.reason: Exception | None = None
         self.task: asyncio.Task[object] | None = None
 
@@ -183,10 +186,13 @@ class LoginKeeper:
         async with self._renewing:
             mine = [hold for hold in holds if self._is_held(hold) and not isinstance(hold.reason, OwnershipLost)]
             renewed = await self._renew(mine)
-        for hold, still_mine in zip(mine, renewed, strict=True):
+        for hold, answer in zip(mine, renewed, strict=True):
             hold.confirmed_at = asked_at
-            if not still_mine:
+            if answer == _LOST:
                 hold.stop(OwnershipLost(f"Another worker holds the lock of login {hold.login_id}."))
+            elif answer == _RESTORED:
+                hold.forgotten = True
+                hold.wake.set()
 
     def _is_held(self, hold: Hold) -> bool:
         return self._holds.get(hold.login_id) is hold
@@ -195,7 +201,7 @@ class LoginKeeper:
         with self._transaction() as db:
             return standing_of(db, epochs)
 
-    async def _renew(self, holds: Sequence[Hold]) -> list[bool]:
+    async def _renew(self, holds: Sequence[Hold]) -> list[int]:
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for hold in holds:
@@ -204,7 +210,7 @@ class LoginKeeper:
                         args=[hold.token, int(LOCK_SECONDS * 1000)],
                         client=pipeline,
                     )
-                return [answer == 1 for answer in await pipeline.execute()]
+                return [int(answer) for answer in await pipeline.execute()]
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked to renew locks.") from exc
 

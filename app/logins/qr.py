@@ -43,8 +43,8 @@ async def scan(talk: Conversation) -> Standing:
         if isinstance(exported, Standing):
             talk.signed()
             return exported
-        # Redraw only when the bytes changed: before it expires, a token comes back as it was.
-        if shown is None or exported.token != shown.token:
+        # Redraw only when the bytes changed (before it expires, a token comes back as it was) or the picture was lost.
+        if shown is None or exported.token != shown.token or talk.redis_forgot():
             await publish(talk, exported)
             shown = exported
         until_expiry = (shown.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS

@@ -35,7 +35,7 @@ def install() -> None:
 def factorize(pq: int) -> tuple[int, int]:
     """Split a semiprime into its two factors, the smaller one first.
 
-    A handshake's pq has 60-odd bits. Telethon's own code serves what cryptg gives up on: larger ones (SRP), and tiny ones.
+    A handshake's pq has 60-odd bits. Telethon's own code serves what cryptg is not made for: larger ones (SRP), and tiny ones.
     """
     if not 32 <= pq.bit_length() <= 63:
         original: tuple[int, int] = _original_factorize(pq)

@@ -24,6 +24,7 @@ from app.ids import new_id
 from app.metrics import Metrics
 from app.models import EncryptionKey
 from app.vault.audit import record_event
+from app.vault.flights import SingleFlight
 from app.vault.providers import KeyProvider, WrappedKey
 from app.vault.sealing import DATA_KEY_BYTES, Place, Sealed, open_under, seal_under
 
@@ -73,8 +74,9 @@ class KeyRing:
         self._cache_seconds = cache_seconds
         self._active_seconds = active_seconds
         self._monotonic = monotonic
-        # One thread fetches, the others wait for it: a thousand logins whose key ran out are one unwrap, not a thousand.
-        self._fetching = threading.Lock()
+        self._unwraps = SingleFlight[bytes]()
+        self._lookups = SingleFlight[str]()
+        self._lock = threading.Lock()
         self._data_keys: dict[str, _DataKey] = {}
         self._active: _ActiveKey | None = None
 
@@ -101,16 +103,7 @@ class KeyRing:
 
     def active_key_id(self) -> str:
         """The key that seals now, as far as this process knows; made if there is none."""
-        active = self._active
-        if active is not None and active.until > self._monotonic():
-            return active.key_id
-        with self._fetching:
-            if self._active is None or self._active.until <= self._monotonic():
-                until = (
-                    self._monotonic() + self._active_seconds
-                )  # from before the reading: what is read only gets older
-                self._active = _ActiveKey(self._find_active() or self.replace_active(None), until)
-            return self._active.key_id
+        return self._known_active() or self._lookups.run("active", self._look_up_active)
 
     def replace_active(self, expected: str | None) -> str:
         """Make a new active key in place of ``expected`` (None: of none), which opens on and seals no more.
@@ -134,13 +127,25 @@ class KeyRing:
 
     def forget(self) -> None:
         """Drop every unwrapped key, and which one is active; the next use reads again."""
-        with self._fetching:
+        with self._lock:
             self._data_keys = {}
             self._active = None
 
-    def _find_active(self) -> str | None:
+    def _known_active(self) -> str | None:
+        active = self._active
+        return active.key_id if active is not None and active.until > self._monotonic() else None
+
+    def _look_up_active(self) -> str:
+        if (known := self._known_active()) is not None:
+            return known  # the look-up before this one has just ended
+        until = self._monotonic() + self._active_seconds  # from before the reading: what is read only gets older
         with self._transaction() as db:
-            return db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
+            key_id = db.scalar(select(EncryptionKey.id).where(EncryptionKey.state == "active"))
+        if key_id is None:
+            key_id = self.replace_active(None)
+        with self._lock:
+            self._active = _ActiveKey(key_id, until)
+        return key_id
 
     def _retire(self, db: DatabaseSession, key_id: str, now: datetime) -> None:
         db.execute(
@@ -164,14 +169,13 @@ class KeyRing:
         record_event(db, tenant_id=None, actor=self._actor, action="key.created", subject=wrapped.key_id)
 
     def _data_key(self, key_id: str, why: str) -> bytes:
-        data_key = self._cached(key_id)
-        if data_key is not None:
-            return data_key
-        with self._fetching:
-            data_key = self._cached(key_id)
-            if data_key is None:
-                data_key = self._unwrap(key_id, why)
-                self._keep(key_id, data_key)
+        return self._cached(key_id) or self._unwraps.run(key_id, lambda: self._fetch(key_id, why))
+
+    def _fetch(self, key_id: str, why: str) -> bytes:
+        if (cached := self._cached(key_id)) is not None:
+            return cached  # the fetch before this one has just ended
+        data_key = self._unwrap(key_id, why)
+        self._keep(key_id, data_key)
         return data_key
 
     def _cached(self, key_id: str) -> bytes | None:
@@ -179,10 +183,11 @@ class KeyRing:
         return kept.data_key if kept is not None and kept.until > self._monotonic() else None
 
     def _keep(self, key_id: str, data_key: bytes) -> None:
-        # A new dict each time, so that those who read without the lock never see one that changes; what ran out goes.
         now = self._monotonic()
-        fresh = {id_: kept for id_, kept in self._data_keys.items() if kept.until > now}
-        self._data_keys = fresh | {key_id: _DataKey(data_key, now + self._cache_seconds)}
+        with self._lock:
+            # A new dict each time, so that who reads without the lock never sees one that changes; what ran out goes.
+            fresh = {id_: kept for id_, kept in self._data_keys.items() if kept.until > now}
+            self._data_keys = fresh | {key_id: _DataKey(data_key, now + self._cache_seconds)}
 
     def _unwrap(self, key_id: str, why: str) -> bytes:
         with self._transaction() as db:

@@ -85,10 +85,11 @@ def _encryption_context(key_id: str) -> dict[str, str]:
 
 
 def _make_client(kms_key_id: str, endpoint_url: str | None) -> KMSClient:
-    region = kms_key_id.split(":")[3] if kms_key_id.startswith("arn:") else boto3.Session().region_name or ""
+    session = boto3.Session()  # boto3's own default one is not safe for threads
+    region = kms_key_id.split(":")[3] if kms_key_id.startswith("arn:") else session.region_name or ""
     if not region and endpoint_url is None:
         raise SettingsError("AWS_DEFAULT_REGION is not set (KEY_PROVIDER=aws-kms; or give KMS_KEY_ID as an ARN)")
-    return boto3.client("kms", region_name=region or "us-east-1", endpoint_url=endpoint_url, config=_CLIENT_CONFIG)
+    return session.client("kms", region_name=region or "us-east-1", endpoint_url=endpoint_url, config=_CLIENT_CONFIG)
 
 
 def _translate(exc: ClientError | BotoCoreError, what: str) -> AppError:

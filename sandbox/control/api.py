@@ -47,11 +47,16 @@ class ControlApi:
         app.router.add_get("/favicon.ico", _no_icon)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; return the port."""
+    async def start(self, host: str, ports: tuple[int, int]) -> int:
+        """Listen on the first port, or on the second when that is taken; return which it is."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
+        first, second = ports
+        try:
+            await web.TCPSite(self._runner, host, first).start()
+        except OSError:
+            if first == second:
+                raise
+            await web.TCPSite(self._runner, host, second).start()
         return int(self._runner.addresses[0][1])
 
     async def close(self) -> None:

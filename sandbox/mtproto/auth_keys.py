@@ -17,10 +17,10 @@ class AuthKey:
     """One auth key of one data centre, with what is open on it right now."""
 
     __slots__ = (
-        "_first_salt",
         "connections",
         "created_at",
         "dc_id",
+        "first_salt",
         "key",
         "key_id",
         "salt_seconds",
@@ -40,16 +40,11 @@ class AuthKey:
         self.key = key
         self.key_id = int.from_bytes(sha1(key).digest()[-8:], "little")  # noqa: S324 - the protocol's own hash
         self.dc_id = dc_id
-        self._first_salt = first_salt
+        self.first_salt = first_salt
         self.created_at = created_at
         self.salt_seconds = salt_seconds
         self.sessions: dict[int, Session] = {}
         self.connections: set[Connection] = set()
-
-    @property
-    def first_salt(self) -> int:
-        """The salt that the auth key exchange agreed on."""
-        return self._first_salt
 
     def salt_of_period(self, period: int) -> int:
         """Return the salt of one period since the epoch; derived from the key, so that a restart keeps it."""
@@ -65,7 +60,7 @@ class AuthKey:
         period = int(now // self.salt_seconds)
         if salt in (self.salt_of_period(period), self.salt_of_period(period - 1)):
             return True
-        return salt == self._first_salt and now < self.created_at + 2 * self.salt_seconds
+        return salt == self.first_salt and now < self.created_at + 2 * self.salt_seconds
 
     def forget_stale_sessions(self, older_than: float) -> None:
         """Drop sessions that no connection has served since `older_than` (Unix time)."""

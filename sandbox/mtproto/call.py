@@ -2,9 +2,11 @@
 
 import gzip
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from sandbox import tl
 from sandbox.mtproto.envelope import Message
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 RPC_RESULT: Final = 0xF35C6D01
 GZIP_PACKED: Final = 0x3072CFA1
 _WORTH_PACKING_BYTES: Final = 512
+_MAXIMUM_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,22 @@ def rpc_result(msg_id: int, result: bytes) -> bytes:
         packed = gzip_packed(result)
         result = packed if len(packed) < len(result) else result
     return struct.pack("<Iq", RPC_RESULT, msg_id) + result
+
+
+def gunzip(body: bytes) -> bytes:
+    """Return what a gzip_packed object holds.
+
+    Raises:
+        ValueError: it is damaged, or holds more than any client sends.
+    """
+    decompressor = zlib.decompressobj(wbits=31)
+    try:
+        data = decompressor.decompress(tl.read_bytes(body[4:]), _MAXIMUM_UNPACKED_BYTES)
+    except (tl.MalformedTLError, zlib.error) as exc:
+        raise ValueError("damaged gzip_packed") from exc
+    if not decompressor.eof:
+        raise ValueError("gzip_packed holds too much, or was cut short")
+    return data
 
 
 def gzip_packed(data: bytes) -> bytes:

@@ -4,17 +4,15 @@ Source: https://core.telegram.org/mtproto/security_guidelines and
 https://core.telegram.org/mtproto/service_messages_about_messages
 """
 
-import gzip
 import secrets
 import struct
 import time
-import zlib
 from typing import TYPE_CHECKING, Final
 
 from sandbox import tl
 from sandbox.mtproto import service
 from sandbox.mtproto.auth_keys import AuthKey
-from sandbox.mtproto.call import GZIP_PACKED, Call
+from sandbox.mtproto.call import GZIP_PACKED, Call, gunzip
 from sandbox.mtproto.envelope import Envelope, Message
 from sandbox.mtproto.session import CONTAINER, Session
 
@@ -25,7 +23,6 @@ _TOO_OLD_SECONDS: Final = 300
 _TOO_NEW_SECONDS: Final = 30
 _STALE_SESSION_SECONDS: Final = 300
 _MAXIMUM_CONTAINER_MESSAGES: Final = 1020
-_MAXIMUM_UNPACKED_BYTES: Final = 4 * 1024 * 1024
 
 # Codes of bad_msg_notification; the session has the others.
 _MSG_ID_TOO_LOW: Final = 16
@@ -149,12 +146,9 @@ def _unpack(message: Message) -> Message:
     if tl.constructor_of(message.body) != GZIP_PACKED:
         return message
     try:
-        packed = tl.read(message.body)
-    except (tl.MalformedTLError, gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        return message._replace(body=gunzip(message.body))
+    except ValueError as exc:
         raise _BadMessageError(message, _INVALID_CONTAINER) from exc
-    if len(packed.data) > _MAXIMUM_UNPACKED_BYTES:
-        raise _BadMessageError(message, _INVALID_CONTAINER)
-    return message._replace(body=packed.data)
 
 
 def _take_in(connection: "Connection", session: Session, message: Message, arrived_at: float) -> None:

@@ -49,9 +49,9 @@ class Session:
     """One session of one auth key; messages leave it in the order in which they were queued."""
 
     __slots__ = (
-        "_answers", "_content_sent", "_forgotten_up_to", "_highest_seq_no", "_message_ids", "_outbox",
-        "_received", "_unacknowledged", "_waiting", "auth_key", "connection", "containers", "last_seen", "running",
-        "session_id", "wants_updates",
+        "_answers", "_content_sent", "_forgotten_up_to", "_highest_msg_id", "_highest_seq_no", "_message_ids",
+        "_outbox", "_received", "_unacknowledged", "_waiting", "auth_key", "connection", "containers", "last_seen",
+        "running", "session_id", "wants_updates",
     )  # fmt: skip
 
     def __init__(self, *, session_id: int, auth_key: "AuthKey", message_ids: MessageIds) -> None:
@@ -68,6 +68,7 @@ class Session:
         self._message_ids = message_ids
         self._content_sent = 0
         self._received: dict[int, int] = {}
+        self._highest_msg_id = 0
         self._highest_seq_no = -1
         self._forgotten_up_to = 0
         self._unacknowledged: dict[int, tuple[Message, int | None]] = {}
@@ -103,9 +104,8 @@ class Session:
         if message.msg_id <= self._forgotten_up_to:
             return TOO_OLD_TO_VERIFY
         is_content = message.seq_no & 1
-        if not self._received or message.msg_id > max(self._received):
-            is_low = message.seq_no < self._highest_seq_no + is_content
-            return SEQ_NO_TOO_LOW if self._received and is_low else None
+        if message.msg_id > self._highest_msg_id:
+            return SEQ_NO_TOO_LOW if message.seq_no < self._highest_seq_no + is_content else None
         for msg_id, seq_no in self._received.items():
             if msg_id < message.msg_id and seq_no >= message.seq_no + 1 - is_content:
                 return SEQ_NO_TOO_LOW
@@ -116,6 +116,7 @@ class Session:
     def remember(self, message: Message) -> None:
         """Note a message as received, so that it is not run twice."""
         self._received[message.msg_id] = message.seq_no
+        self._highest_msg_id = max(self._highest_msg_id, message.msg_id)
         self._highest_seq_no = max(self._highest_seq_no, message.seq_no)
         if len(self._received) > _REMEMBERED_MESSAGES:
             oldest = min(self._received)
@@ -130,7 +131,7 @@ class Session:
             return 4 | 32 if msg_id in self.running else 4
         if msg_id <= self._forgotten_up_to:
             return 1
-        return 3 if not self._received or msg_id > max(self._received) else 2
+        return 3 if msg_id > self._highest_msg_id else 2
 
     def acknowledge(self, msg_ids: list[int]) -> None:
         """Forget messages that the client says it has."""

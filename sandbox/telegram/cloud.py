@@ -7,55 +7,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from sandbox.mtproto.auth_keys import AuthKey, KeyRing
 from sandbox.telegram.errors import RpcError
+from sandbox.telegram.journal import Journal, NoJournal
 from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization, Device
+from sandbox.telegram.rules import Rules
 from sandbox.telegram.srp import Password
 
 _FIRST_USER_ID = 5_000_000_001  # above 2^32, as new users are: a client that cuts ids short shows at once
-
-
-class Journal(Protocol):
-    """Told of every account, device and authorization that changed."""
-
-    def save_account(self, account: Account) -> None:
-        """Keep an account as it is now."""
-
-    def save_device(self, device: Device) -> None:
-        """Keep a device, its auth key and its authorization as they are now."""
-
-    def remove_device(self, key_id: int) -> None:
-        """Forget a device whose auth key is gone."""
-
-
-class NoJournal:
-    """Keeps nothing: everything ends with the process."""
-
-    def save_account(self, account: Account) -> None:
-        """Do nothing."""
-
-    def save_device(self, device: Device) -> None:
-        """Do nothing."""
-
-    def remove_device(self, key_id: int) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Telegram's times, shortened by tests."""
-
-    token_seconds: float = 30
-    code_seconds: float = 300
-    fresh_seconds: float = 86_400
-    """How long a new login may not end other ones."""
-    takeover_seconds: float = 5
-    """How long a connection must have made no call for another one to use its auth key without blame."""
-    api_id: int | None = None
-    """The only api_id that is accepted; None accepts every one that is not 0."""
-    api_hash: str | None = None
 
 
 @dataclass(slots=True)

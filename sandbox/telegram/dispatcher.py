@@ -120,13 +120,13 @@ class Dispatcher:
             self._fail(call, error)
             return
         fault = self._faults.take(name, user_id=user_id, auth_key_id=call.session.auth_key.key_id)
-        if fault is not None and fault.delay_seconds:
+        if fault is None:
+            self._run_in_order(call, device, invocation)
+        elif fault.delay_seconds:
             loop = asyncio.get_running_loop()
             loop.call_later(fault.delay_seconds, self._meet, fault, call, device, invocation)
-        elif fault is not None:
-            self._meet(fault, call, device, invocation)
         else:
-            self._run_in_order(call, device, invocation)
+            self._meet(fault, call, device, invocation)
 
     def _apply_rules(self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None) -> None:
         """Refuse a call that breaks a rule which Telegram enforces, and count what it does not."""
@@ -160,7 +160,8 @@ class Dispatcher:
 
     def _run_in_order(self, call: Call, device: Device, invocation: _Invocation) -> None:
         """Run a call, after those that it asked to wait for."""
-        awaited = next((msg_id for msg_id in invocation.after if msg_id in call.session.running), None)
+        others = call.session.running - {call.message.msg_id}
+        awaited = next((msg_id for msg_id in invocation.after if msg_id in others), None)
         if awaited is None:
             self._run(call, device, invocation)
         else:
@@ -173,6 +174,9 @@ class Dispatcher:
         except RpcError as error:
             self._note_flood_wait(call, device, invocation, error)
             self._fail(call, error)
+        except Exception:  # the outermost edge of a call: one that trips the sandbox must not end the connection
+            log.exception("a call failed: %s", tl.method_name(invocation.request))
+            self._fail(call, RpcError("INTERNAL"))
         else:
             call.answer(tl.write(result))
 

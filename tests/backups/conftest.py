@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.backups.parts import ACCESS_KEY, SECRET_KEY, Custody, make_custody, new_bucket, rclone_s3
-from tests.vault.parts import Vault, emulated_aws, make_local_provider, make_vault
+from tests.backups.parts import Custody, make_custody, new_bucket, rclone_s3
+from tests.vault.parts import Vault, aws_environment, empty_tables, emulated_aws, make_local_provider, make_vault
 
 
 @pytest.fixture(scope="session")
 def _credentials() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with aws_environment():
         yield
 
 
@@ -42,10 +39,24 @@ def either_s3_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def _shared_database(migrated_database: Callable[[], str]) -> str:
+    return migrated_database()
+
+
 @pytest.fixture
-def vault(database_url: str, tmp_path: Path) -> Vault:
+def database_url(_shared_database: str) -> str:
+    """A migrated database, emptied for this test."""
+    empty_tables(_shared_database)
+    return _shared_database
+
+
+@pytest.fixture
+def vault(database_url: str, tmp_path: Path) -> Iterator[Vault]:
     """A vault with a local key provider."""
-    return make_vault(database_url, make_local_provider(tmp_path))
+    vault = make_vault(database_url, make_local_provider(tmp_path))
+    yield vault
+    vault.engine.dispose()
 
 
 @pytest.fixture

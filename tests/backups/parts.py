@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 
 from app.backups.bucket import Bucket, make_bucket
 from app.backups.content import Content
@@ -21,16 +21,13 @@ from app.backups.opening import download_backup
 from app.backups.restoring import RestoreReport, restore_sessions
 from app.backups.run import BackupReport, back_up_sessions
 from app.backups.verifying import VerifyReport, verify_backups
-from app.database import make_engine
 from app.ids import new_id
 from app.metrics import make_metrics
 from app.models import TelegramSession
 from app.settings import Settings
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
-from tests.vault.parts import Vault
-
-ACCESS_KEY, SECRET_KEY = "test", "test-secret"
+from tests.vault.parts import ACCESS_KEY, SECRET_KEY, Vault
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,13 @@ class Custody:
     """A vault with a bucket."""
 
     vault: Vault
-    engine: Engine
     bucket: Bucket
 
     def back_up(self, **options: Any) -> BackupReport:
         """Run the backup."""
         report = back_up_sessions(
             transaction=self.vault.transaction,
-            engine=self.engine,
+            engine=self.vault.engine,
             keyring=self.vault.keyring,
             bucket=self.bucket,
             metrics=make_metrics(),
@@ -69,7 +65,7 @@ class Custody:
         """Run the expiry."""
         report = expire_backups(
             transaction=self.vault.transaction,
-            engine=self.engine,
+            engine=self.vault.engine,
             bucket=self.bucket,
             metrics=make_metrics(),
             **({"retention": timedelta(days=30)} | options),
@@ -81,7 +77,7 @@ class Custody:
         """Restore."""
         return restore_sessions(
             transaction=self.vault.transaction,
-            engine=self.engine,
+            engine=self.vault.engine,
             keyring=self.vault.keyring,
             bucket=self.bucket,
             actor="test",
@@ -105,7 +101,7 @@ class Custody:
 
 def make_custody(vault: Vault, bucket: Bucket) -> Custody:
     """A vault with a bucket."""
-    return Custody(vault=vault, engine=make_engine(vault.database_url), bucket=bucket)
+    return Custody(vault=vault, bucket=bucket)
 
 
 def new_bucket(s3_url: str, **settings: Any) -> Bucket:

@@ -76,7 +76,7 @@ def test_superseded_objects_leave_the_bucket_and_the_catalogue(vault: Vault, eit
     assert {name.version for name in custody.names()} == {2}
     with vault.transaction() as db:
         assert set(db.scalars(select(BackupObject.object_key))) == {name.object_key for name in custody.names()}
-        assert db.scalars(select(BackupRun)).all() == []
+        assert len(db.scalars(select(BackupRun)).all()) == 1  # the last complete one
 
 
 def test_an_erased_session_leaves_nothing_behind(custody: Custody) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from sqlalchemy import select, update
 
 from app.backups.names import MANIFESTS, ObjectName
 from app.clock import utc_now
-from app.database import make_engine, make_transaction
 from app.models import EncryptionKey, TelegramSession, Tenant
 from app.vault.kms import KmsKeyProvider
 from app.vault.opening import seal_session
-from app.vault.providers import KeyProviders
+from app.vault.providers import KeyProvider, KeyProviders
 from app.vault.rewrapping import rewrap_keys
 from app.vault.rotation import rotate_keys
 from tests.backups.parts import Custody, make_custody, new_bucket
@@ -29,20 +28,24 @@ from tests.vault.parts import (
     make_local_provider,
     make_ring,
     make_string_session,
+    open_vault,
 )
+
+Elsewhere = Callable[..., Custody]
 
 
 @pytest.fixture
-def rebuilt(custody: Custody, migrated_database: Callable[[], str]) -> Callable[[], Custody]:
-    """Loses the database: gives the same bucket and key encryption key with an empty one."""
-    return lambda: _elsewhere(custody, migrated_database())
+def rebuilt(custody: Custody, migrated_database: Callable[[], str]) -> Iterator[Elsewhere]:
+    """Loses the database: each call gives the same bucket with an empty one, and the same key provider or another."""
+    opened: list[Vault] = []
 
+    def lose(provider: KeyProvider = custody.vault.provider) -> Custody:
+        opened.append(open_vault(migrated_database(), provider))
+        return make_custody(opened[-1], custody.bucket)
 
-def _elsewhere(custody: Custody, database_url: str, **changes: Any) -> Custody:
-    provider = changes.get("provider", custody.vault.provider)
-    transaction = make_transaction(make_engine(database_url))
-    vault = Vault(database_url, transaction, provider, make_ring(database_url, provider))
-    return make_custody(vault, changes.get("bucket", custody.bucket))
+    yield lose
+    for vault in opened:
+        vault.engine.dispose()
 
 
 def _change(custody: Custody, session_id: str, **columns: Any) -> None:
@@ -62,7 +65,7 @@ def _damage(custody: Custody, name: ObjectName, change: Callable[[bytes], bytes]
     custody.bucket.put(name.object_key, change(custody.bucket.get(name.object_key)))
 
 
-def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere) -> None:
     """Tenants with their settings, keys that open, sessions as they were, to be validated before anybody uses one."""
     with custody.vault.transaction() as db:
         db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
@@ -93,7 +96,7 @@ def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Callable[[
     assert lost.back_up().backed_up == 0
 
 
-def test_a_restored_database_goes_on(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_restored_database_goes_on(custody: Custody, rebuilt: Elsewhere) -> None:
     """The next rotation moves everything to a key of its own, and the backup follows."""
     strings = add_sessions(custody.vault, 3)
     custody.back_up()
@@ -107,7 +110,7 @@ def test_a_restored_database_goes_on(custody: Custody, rebuilt: Callable[[], Cus
     assert lost.back_up().backed_up == 3
 
 
-def test_a_dry_run_writes_nothing(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_dry_run_writes_nothing(custody: Custody, rebuilt: Elsewhere) -> None:
     """It says what would be restored, having opened everything."""
     add_sessions(custody.vault, 3)
     custody.back_up()
@@ -121,7 +124,7 @@ def test_a_dry_run_writes_nothing(custody: Custody, rebuilt: Callable[[], Custod
     assert (lost.restore(dry_run=True).restored, lost.restore(dry_run=True).left_alone) == (0, 3)
 
 
-def test_a_restore_may_be_repeated(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_restore_may_be_repeated(custody: Custody, rebuilt: Elsewhere) -> None:
     """What is there as new is left alone."""
     strings = add_sessions(custody.vault, 3)
     custody.back_up()
@@ -156,7 +159,7 @@ def test_a_newer_row_is_never_overwritten(custody: Custody) -> None:
     assert rows[older].status == "quarantined"
 
 
-def test_a_moment_comes_back_as_it_was(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_moment_comes_back_as_it_was(custody: Custody, rebuilt: Elsewhere) -> None:
     """Each session in its version of that time; what came later, and what was erased by then, does not."""
     kept, changed, erased = sorted(add_sessions(custody.vault, 3))
     custody.back_up()
@@ -175,7 +178,7 @@ def test_a_moment_comes_back_as_it_was(custody: Custody, rebuilt: Callable[[], C
     assert now.rows()[changed].username == "later"
 
 
-def test_one_tenant_comes_back_alone(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_one_tenant_comes_back_alone(custody: Custody, rebuilt: Elsewhere) -> None:
     """The others' sessions and rows are not touched."""
     strings = add_sessions(custody.vault, 2, tenant_id=BOB)
     add_sessions(custody.vault, 2)
@@ -187,15 +190,17 @@ def test_one_tenant_comes_back_alone(custody: Custody, rebuilt: Callable[[], Cus
         assert set(db.scalars(select(Tenant.id))) == {BOB}
 
 
-def test_what_was_over_does_not_come_back_to_life(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_what_was_over_does_not_come_back_to_life(custody: Custody, rebuilt: Elsewhere) -> None:
     """Replaced and dead sessions keep their status; a revocation that was under way goes on."""
     ids = sorted(add_sessions(custody.vault, 3))
     for session_id, status in zip(ids, ("replaced", "invalid", "revoking"), strict=True):
-        _change(custody, session_id, status=status)
+        _change(custody, session_id, status=status, logout_pending=status == "revoking")
     custody.back_up()
     lost = rebuilt()
     lost.restore()
     rows = lost.rows()
+    assert [rows[session_id].logout_pending for session_id in ids] == [False, False, True]
+    assert rows[ids[2]].next_logout_at is not None
     assert [rows[session_id].status for session_id in ids] == ["replaced", "invalid", "revoking"]
     assert {row.next_validation_at for row in rows.values()} == {None}
 
@@ -211,7 +216,7 @@ def test_what_was_over_does_not_come_back_to_life(custody: Custody, rebuilt: Cal
     ids=["truncated", "changed", "emptied", "garbage"],
 )
 def test_a_corrupt_object_is_reported_and_the_one_before_serves(
-    custody: Custody, rebuilt: Callable[[], Custody], damage: Callable[[bytes], bytes]
+    custody: Custody, rebuilt: Elsewhere, damage: Callable[[bytes], bytes]
 ) -> None:
     """The rest goes on; a session whose only backup is corrupt is lost, and said."""
     whole, older, gone = sorted(add_sessions(custody.vault, 3))
@@ -232,7 +237,7 @@ def test_a_corrupt_object_is_reported_and_the_one_before_serves(
     assert {session_id: row.version for session_id, row in lost.rows().items()} == {whole: 1, older: 1}
 
 
-def test_a_missing_object_is_reported(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_missing_object_is_reported(custody: Custody, rebuilt: Elsewhere) -> None:
     """The manifests say what should be there."""
     whole, older, gone = sorted(add_sessions(custody.vault, 3))
     custody.back_up()
@@ -247,7 +252,7 @@ def test_a_missing_object_is_reported(custody: Custody, rebuilt: Callable[[], Cu
     assert lost.rows().keys() == {whole, older}
 
 
-def test_a_swapped_object_does_not_restore(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_a_swapped_object_does_not_restore(custody: Custody, rebuilt: Elsewhere) -> None:
     """An object put in another's place, checksum and all, is corrupt: its name and its seal are of another session."""
     alice, bob = sorted(add_sessions(custody.vault, 2))
     custody.back_up()
@@ -260,9 +265,7 @@ def test_a_swapped_object_does_not_restore(custody: Custody, rebuilt: Callable[[
     assert {problem.object_key for problem in report.problems} >= {forged.object_key}
 
 
-def test_a_corrupt_manifest_is_reported_and_costs_nothing_else(
-    custody: Custody, rebuilt: Callable[[], Custody]
-) -> None:
+def test_a_corrupt_manifest_is_reported_and_costs_nothing_else(custody: Custody, rebuilt: Elsewhere) -> None:
     """What it listed is in the bucket all the same."""
     add_sessions(custody.vault, 2)
     custody.back_up()
@@ -273,7 +276,7 @@ def test_a_corrupt_manifest_is_reported_and_costs_nothing_else(
 
 
 def test_old_backups_open_by_the_new_kms_key_after_rewrapping(
-    custody: Custody, aws_url: str, migrated_database: Callable[[], str]
+    custody: Custody, aws_url: str, rebuilt: Elsewhere
 ) -> None:
     """Once a backup has run after the rewrapping, the old key encryption key is not needed any more."""
     strings = add_sessions(custody.vault, 2)
@@ -284,20 +287,20 @@ def test_old_backups_open_by_the_new_kms_key_after_rewrapping(
     rewrap_keys(
         transaction=custody.vault.transaction, keyring=make_ring(custody.vault.database_url, moving), actor="test"
     )
-    assert _elsewhere(custody, migrated_database(), provider=kms).restore().restored == 0
+    assert rebuilt(kms).restore().restored == 0
     assert custody.back_up().backed_up == 0
-    lost = _elsewhere(custody, migrated_database(), provider=kms)
+    lost = rebuilt(kms)
     assert lost.restore().restored == 2
     assert _stored(lost) == strings
 
 
 def test_without_the_key_nothing_opens_and_everything_is_reported(
-    custody: Custody, migrated_database: Callable[[], str], tmp_path: Path
+    custody: Custody, rebuilt: Elsewhere, tmp_path: Path
 ) -> None:
     """The bucket alone is worth nothing."""
     ids = sorted(add_sessions(custody.vault, 2))
     custody.back_up()
-    stranger = _elsewhere(custody, migrated_database(), provider=make_local_provider(tmp_path))
+    stranger = rebuilt(make_local_provider(tmp_path))
     report = stranger.restore()
     assert (report.restored, sorted(report.lost)) == (0, ids)
     assert {problem.outcome for problem in report.problems} == {"key_unavailable"}
@@ -310,7 +313,7 @@ def test_an_empty_bucket_restores_nothing(vault: Vault, either_s3_url: str) -> N
     assert (report.sessions, report.restored, report.good) == (0, 0, True)
 
 
-def test_drill_a_thousand_sessions(custody: Custody, rebuilt: Callable[[], Custody]) -> None:
+def test_drill_a_thousand_sessions(custody: Custody, rebuilt: Elsewhere) -> None:
     """Back up, change, back up, lose the database, restore: every session opens to what it was."""
     strings = add_sessions(custody.vault, 500) | add_sessions(custody.vault, 500, tenant_id=BOB)
     assert custody.back_up().backed_up == 1000

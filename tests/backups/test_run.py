@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select, update
 
 from app.backups.due import find_due, mark_backed_up
@@ -21,7 +22,7 @@ from app.backups.names import KEYS, MANIFESTS, ObjectName
 from app.backups.run import back_up_sessions
 from app.clock import utc_now
 from app.errors import Permanent, Transient
-from app.metrics import make_metrics
+from app.metrics import StateCollector, make_metrics
 from app.models import BackupObject, BackupRun, TelegramSession, Tenant
 from app.vault.rotation import rotate_keys
 from devstack.ports import free_port
@@ -146,7 +147,7 @@ def test_of_runs_at_the_same_time_one_does_the_work(custody: Custody) -> None:
         barrier.wait()
         report = back_up_sessions(
             transaction=custody.vault.transaction,
-            engine=custody.engine,
+            engine=custody.vault.engine,
             keyring=custody.vault.keyring,
             bucket=custody.bucket,
             metrics=make_metrics(),
@@ -188,9 +189,14 @@ def test_a_missing_bucket_is_said(custody: Custody, s3_url: str) -> None:
 
 
 def test_a_run_is_recorded(custody: Custody) -> None:
-    """When the last complete run was is what the age of the backup means."""
+    """The age of the backup is counted from the last run that left nothing to do, also when it found nothing to do."""
     add_sessions(custody.vault, 2)
     report = custody.back_up()
+    registry = CollectorRegistry()
+    registry.register(StateCollector(custody.vault.transaction))
+    age = registry.get_sample_value("telethon_backup_age_seconds")
+    assert age is not None
+    assert age < 60
     with custody.vault.transaction() as db:
         run = db.get_one(BackupRun, report.run_id)
     assert (run.backed_up, run.failed, run.complete) == (2, 0, True)
@@ -216,7 +222,7 @@ import sys
 from pathlib import Path
 from app.backups.run import back_up_sessions
 from app.database import make_engine, make_transaction
-from app.metrics import make_metrics
+from app.metrics import StateCollector, make_metrics
 from app.vault.keyring import KeyRing
 from app.vault.providers import LocalKeyProvider
 from tests.backups.parts import bucket_at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import update
@@ -9,7 +10,7 @@ from sqlalchemy import update
 from app.models import TelegramSession
 from app.vault.places import session_place
 from tests.backups.parts import Custody, make_custody
-from tests.vault.parts import Vault, add_sessions, make_local_provider, make_ring
+from tests.vault.parts import add_sessions, make_local_provider, make_ring
 
 
 def test_a_sample_opens(custody: Custody) -> None:
@@ -62,7 +63,7 @@ def test_a_key_that_is_not_to_be_had_is_told_apart(custody: Custody, tmp_path: P
     custody.back_up()
     vault = custody.vault
     provider = make_local_provider(tmp_path)
-    stranger = Vault(vault.database_url, vault.transaction, provider, make_ring(vault.database_url, provider))
+    stranger = replace(vault, provider=provider, keyring=make_ring(vault.database_url, provider))
     report = make_custody(stranger, custody.bucket).verify()
     assert (len(report.unavailable), report.good) == (1, False)
     assert custody.back_up().backed_up == 0

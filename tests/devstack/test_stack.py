@@ -145,16 +145,15 @@ def test_second_stack_beside_it_can_use_its_telegram(stack: RunningStack, tmp_pa
 
 
 def test_next_stack_in_a_folder_takes_up_what_the_last_one_left(tmp_path: Path) -> None:
-    """Data, keys and passwords survive Ctrl-C: the same API key works on the same database."""
-    keys = []
+    """Data, keys and ports survive Ctrl-C: the same API key works on the same database, at the same Telegram."""
+    seen = []
     for keep in (True, False):
         with running_stack(tmp_path, without=_SMALL, keep=keep) as running:
             description = running.description
             headers = {"Authorization": f"Bearer {description['api_key']}"}
             answer = requests.get(f"{description['web']}/v1/sessions", headers=headers, timeout=10)
-            keys.append((description["api_key"], answer.status_code))
-    assert keys == [keys[0]] * 2
-    assert keys[0][1] == 200
+            seen.append((description["api_key"], description["telegram"]["port"], answer.status_code))
+    assert seen == [(*seen[0][:2], 200)] * 2
 
 
 def test_taken_port_is_one_line(stack: RunningStack, tmp_path: Path) -> None:

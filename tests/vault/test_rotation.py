@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def test_what_a_sleeper_sealed_under_a_retired_key_opens_and_is_resealed(vault: 
     sleeper = vault.another_process()
     old = sleeper.active_key_id()
     assert _rotate(vault).retired == [old]
-    [(session_id, string)] = add_sessions(Vault("", vault.transaction, vault.provider, sleeper), 1).items()
+    [(session_id, string)] = add_sessions(replace(vault, keyring=sleeper), 1).items()
     assert vault.open_stored(session_id) == string
     settle_states(vault.transaction, actor="test", retire_after=NOW)
     assert _states(vault)[old] == "retiring"
@@ -278,7 +279,7 @@ def _write_something(
                 finish(db, login_id=login.id, status="expired")
             logins[login.id] = auth_key
         case _:
-            expected.update(add_sessions(Vault("", vault.transaction, vault.provider, ring), 1, telegram_user_id=None))
+            expected.update(add_sessions(replace(vault, keyring=ring), 1, telegram_user_id=None))
 
 
 _VICTIM = """

@@ -77,7 +77,7 @@ def test_a_value_without_key_id_is_broken(value: bytes) -> None:
         Sealed.from_bytes(value)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10, deadline=None)
 @given(place=places, plaintext=st.binary(max_size=50))
 def test_a_retagged_value_does_not_open(vault: Vault, place: Place, plaintext: bytes) -> None:
     """A value tagged with another key's id, existing or not, stays shut."""

@@ -38,7 +38,9 @@ def database_url(kept_database: str) -> str:
     """The folder's database, emptied."""
     engine = make_engine(kept_database)
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE tenants, encryption_keys, audit_events RESTART IDENTITY CASCADE"))
+        # Rows, not TRUNCATE: a few rows are gone in a millisecond, new files for every table take a hundred.
+        for table in ("tenants", "audit_events", "encryption_keys"):
+            connection.execute(text(f"DELETE FROM {table}"))
     engine.dispose()
     return kept_database
 

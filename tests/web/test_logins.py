@@ -8,6 +8,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from app.core import Core
+from app.logins.secrets import RESEND
 from tests.web.callers import Caller, members, problem, with_key
 from tests.web.conftest import MakeClient
 from tests.web.playing_worker import PlayingWorker
@@ -22,6 +23,7 @@ ROUTES = [
     ("GET", "/qr.png"),
     ("POST", "/password"),
     ("POST", "/code"),
+    ("POST", "/code/resend"),
     ("DELETE", ""),
 ]
 BODIES = {"/password": {"password": "x"}, "/code": {"code": "1"}}
@@ -137,6 +139,17 @@ def test_a_code_is_passed_on(alice: Caller, core: Core) -> None:
     }
     assert alice.post(path, {"code": "12345"}).status_code == 202
     assert worker.take_answer("code") == "12345"
+
+
+def test_a_code_is_asked_for_once_more(alice: Caller, core: Core) -> None:
+    """202 while the login waits for a code, 409 otherwise."""
+    login = alice.start_login(method="code", phone="+15551234567")
+    path = f"/v1/logins/{login['id']}/code/resend"
+    problem(alice.post(path, {}), 409, "not_waiting_for_code")
+    worker = PlayingWorker(core, login["id"])
+    worker.ask_code()
+    assert alice.post(path, {}).status_code == 202
+    assert worker.take_answer("code") == RESEND
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ def test_readyz_is_503_while_something_needed_is_down(
     assert NOWHERE not in json.dumps(told["checks"])
 
 
+def test_a_real_server_is_ready(live: Live) -> None:
+    """On greenlets too."""
+    assert requests.get(live.url + "/readyz", timeout=10).status_code == 200
+
+
 def test_readyz_is_503_before_migrations(make_client: MakeClient, core: Core) -> None:
     """A database that lacks a migration is not served; one that is ahead is, while a new version rolls out."""
     client, _ = make_client()

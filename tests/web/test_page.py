@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from app.clock import utc_now
+from app.logins.secrets import RESEND
 from tests.web.browser import CHROMIUM, Page, browsing
 from tests.web.live import Live
 from tests.web.playing_worker import PlayingWorker
@@ -106,6 +107,9 @@ def test_the_code_form_passes_the_code_on(live: Live, page: Page) -> None:
     page.go(login["page_url"])
     page.wait_for("document.activeElement.id === 'code'")
     assert "to your Telegram app" in page.evaluate("document.body.innerText")
+    page.evaluate("document.getElementById('resend').click()")
+    page.wait_for("/A new code is on its way/.test(document.body.innerText)")
+    assert worker.take_answer("code") == RESEND
     page.type("1-234")
     assert worker.take_answer("code") == "1234"
     worker.finish("failed", reason="phone_invalid")

@@ -8,6 +8,7 @@
   const FINAL = ["authorized", "expired", "failed", "cancelled"];
   const SILENCE_MS = 40000; // the server says something every 15 s
   const ANSWER_MS = 20000; // a password is checked within seconds
+  const RESEND_MS = 15000;
 
   const $ = (id) => document.getElementById(id);
   const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -279,6 +280,16 @@
       await call("", { method: "DELETE" });
     } finally {
       $("cancel").disabled = false;
+    }
+  });
+  $("resend").addEventListener("click", async () => {
+    $("resend").disabled = true; // until the code has had a moment to arrive
+    setTimeout(() => ($("resend").disabled = false), RESEND_MS);
+    try {
+      const response = await call("/code/resend", { method: "POST" });
+      note("code", say(response.status === 202 ? "resent" : "not_sent"), response.status === 202);
+    } catch {
+      note("code", say("not_sent"));
     }
   });
   answers("password");

@@ -11,7 +11,7 @@ from apiflask import APIBlueprint
 from flask import Response, request
 
 from app.errors import Conflict
-from app.logins.service import cancel_login, read_login, submit_code, submit_password
+from app.logins.service import cancel_login, read_login, resend_code, submit_code, submit_password
 from app.logins.start import StartedLogin, start_login
 from app.logins.view import LoginView
 from app.tenants.limits import Quota
@@ -143,6 +143,19 @@ def post_code(login_id: str, body: CodeBody) -> LoginView:
     """Pass on the login code"""
     _limit_answers(login_id)
     return submit_code(parts().core, login_id=login_id, reader=current_reader(), code=body.code.get_secret_value())
+
+
+@logins.post("/<id:login_id>/code/resend")
+@answers_problems("not_waiting_for_code", "rate_limited")
+@needs_login_reader()
+@logins.output(LoginView, status_code=202, description="Asked for; the answer is the login's next version.")
+def post_resend(login_id: str) -> LoginView:
+    """Ask for the login code once more
+
+    Telegram sends it by its next way of delivery (an SMS after the app, say), where it has one.
+    """
+    _limit_answers(login_id)
+    return resend_code(parts().core, login_id=login_id, reader=current_reader())
 
 
 @logins.delete("/<id:login_id>")

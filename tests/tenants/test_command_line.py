@@ -1,0 +1,182 @@
+"""``python -m app``: tenants, keys, sessions, migrations, the doctor."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import cli
+from app.core import Core
+from app.models import TelegramSession
+from app.tenants.keys import authenticate
+from app.vault.sealing import Place
+from tests.builders import API_HASH, API_ID
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def environment(core: Core) -> dict[str, str]:
+    """The environment of a command on the test's stores."""
+    return {
+        "DATABASE_URL": core.settings.database_url,
+        "REDIS_URL": core.settings.redis_url,
+        "TELEGRAM_API_ID": str(API_ID),
+        "TELEGRAM_API_HASH": API_HASH,
+        "LOCAL_KEY_FILE": str(core.settings.local_key_file),
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, **overrides: str) -> Result:
+        return CliRunner().invoke(cli, words, env=environment | overrides)
+
+    return call
+
+
+def answer(result: Result) -> object:
+    """The JSON that a command printed."""
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_every_command_describes_itself(run: Run) -> None:
+    """--help of each works, and says what it does."""
+    top = run("--help")
+    assert top.exit_code == 0
+    for name in cli.list_commands(None):  # type: ignore[arg-type]  # ours needs no context
+        described = run(name, "--help")
+        assert described.exit_code == 0, described.output
+        assert name in top.output
+
+
+def test_a_tenant_and_its_key_are_made(run: Run, core: Core) -> None:
+    """JSON for programs; the key works until it is revoked."""
+    assert answer(run("tenant", "create", "carol", "--json"))["id"] == "carol"  # type: ignore[index]
+    made = answer(run("api-key", "create", "--tenant", "carol", "--scopes", "logins, audit", "--json"))
+    assert isinstance(made, dict)
+    assert authenticate(core.transaction, key=made["key"]).scopes == {"logins", "audit"}
+    listed = run("api-key", "list", "--tenant", "carol")
+    assert made["id"] in listed.output
+    assert made["key"] not in listed.output
+    assert answer(run("api-key", "revoke", made["id"], "--json"))["revoked_at"] is not None  # type: ignore[index]
+    assert answer(run("tenant", "disable", "carol", "--json"))["disabled_at"] is not None  # type: ignore[index]
+    assert "carol" in run("tenant", "list").output
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "says"),
+    [
+        (("tenant", "create", "alice"), 1, "There is a tenant alice already."),
+        (("tenant", "create", "No Spaces"), 2, "small letters"),
+        (("tenant", "disable", "nobody"), 1, "There is no tenant nobody."),
+        (("api-key", "create", "--tenant", "alice", "--scopes", "root"), 1, "There is no scope root."),
+        (("api-key", "create", "--tenant", "alice"), 2, "--scopes"),
+        (("api-key", "revoke", "key_none"), 1, "There is no API key key_none."),
+        (("sessions", "list", "--tenant", "alice", "--status", "gone"), 2, "gone"),
+        (("nonsense",), 2, "nonsense"),
+    ],
+)
+def test_an_error_is_one_clear_line(run: Run, words: tuple[str, ...], exit_code: int, says: str) -> None:
+    """No traceback; 2 for bad usage, 1 for a refusal."""
+    refused = run(*words)
+    assert refused.exit_code == exit_code
+    assert says in refused.output
+    assert "Traceback" not in refused.output
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL"),
+        ("TELEGRAM_API_ID", "", "TELEGRAM_API_ID"),
+        ("LOCAL_KEY_FILE", "/nowhere/key", "LOCAL_KEY_FILE"),
+    ],
+)
+def test_a_senseless_setting_is_named(run: Run, setting: str, value: str, says: str) -> None:
+    """Exit code 2 and one line with the setting's name."""
+    refused = run("tenant", "list", **{setting: value})
+    assert refused.exit_code == 2
+    assert says in refused.output
+    assert len(refused.output.strip().splitlines()) == 1
+
+
+def test_a_database_that_is_away_is_one_line(run: Run) -> None:
+    """Whatever the command."""
+    for words in (("tenant", "list"), ("migrate",), ("migrate", "--check")):
+        refused = run(*words, DATABASE_URL="postgresql://x@127.0.0.1:1/x")
+        assert refused.exit_code == 1
+        assert refused.output.startswith("Error: The database cannot be reached")
+        assert len(refused.output.strip().splitlines()) == 1
+
+
+def test_sessions_are_listed(run: Run, core: Core) -> None:
+    """Those of one tenant, by status."""
+    with core.transaction() as db:
+        for number, status in enumerate(("active", "revoked")):
+            db.add(
+                TelegramSession(
+                    id=f"ses_{number}", tenant_id="alice", telegram_user_id=number + 1, dc_id=2, status=status
+                )
+            )
+    assert [row["id"] for row in answer(run("sessions", "list", "--tenant", "alice", "--json"))] == ["ses_0", "ses_1"]  # type: ignore[attr-defined]
+    only = run("sessions", "list", "--tenant", "alice", "--status", "revoked")
+    assert "ses_1" in only.output
+    assert "ses_0" not in only.output
+
+
+def test_migrate_brings_an_empty_database_up(run: Run, empty_database: Callable[[], str]) -> None:
+    """--check exits with 1 before, and with 0 after; running twice is fine."""
+    url = empty_database()
+    before = run("migrate", "--check", DATABASE_URL=url)
+    assert before.exit_code == 1
+    assert "at revision none" in before.output
+    for _ in range(2):
+        assert run("migrate", DATABASE_URL=url).exit_code == 0
+    assert run("migrate", "--check", DATABASE_URL=url).exit_code == 0
+
+
+def test_the_doctor_finds_a_healthy_stack_healthy(run: Run) -> None:
+    """Exit code 0 although optional parts are not there."""
+    with socket.create_server(("127.0.0.1", 0)) as data_centre:
+        address = f"2:127.0.0.1:{data_centre.getsockname()[1]}"
+        findings = answer(run("doctor", "--json", TELEGRAM_DC_ADDRESS=address))
+    assert isinstance(findings, list)
+    states = {finding["name"]: finding["state"] for finding in findings}
+    assert {"database", "schema", "redis", "keys", "telegram", "clock"} <= set(states)
+    assert "failed" not in states.values()
+
+
+def test_the_doctor_says_what_to_do(run: Run, empty_database: Callable[[], str]) -> None:
+    """Each failure with its advice, and exit code 1."""
+    sick = run(
+        "doctor",
+        DATABASE_URL=empty_database(),
+        REDIS_URL="redis://127.0.0.1:1/0",
+        TELEGRAM_DC_ADDRESS="2:127.0.0.1:1",
+    )
+    assert sick.exit_code == 1
+    for advice in ("python -m app migrate", "mend REDIS_URL", "TELEGRAM_PROXY"):
+        assert advice in sick.output
+    down = run("doctor", DATABASE_URL="postgresql://x@127.0.0.1:1/x", TELEGRAM_DC_ADDRESS="2:127.0.0.1:1")
+    assert "mend DATABASE_URL" in down.output
+
+
+def test_the_doctor_notices_a_key_that_unwraps_nothing(run: Run, core: Core, tmp_path: Path) -> None:
+    """The key file of another installation."""
+    core.keyring.forget()
+    core.keyring.seal(Place("test", "alice", "x"), b"x")
+    other = tmp_path / "other"
+    other.write_text("A" * 43 + "=")
+    sick = run("doctor", LOCAL_KEY_FILE=str(other), TELEGRAM_DC_ADDRESS="2:127.0.0.1:1")
+    assert sick.exit_code == 1
+    assert "was wrapped by" in sick.output

@@ -1,0 +1,109 @@
+"""``python -m app login``, against a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import select
+
+from app.cli import cli
+from app.models import Login
+from tests.waiting import wait_until
+from tests.web.live import Live
+from tests.web.playing_worker import PlayingWorker
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread for the worker's part."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+def run(live: Live, *words: str, typed: str = "", **environment: str) -> Result:
+    """Run the command as Alice."""
+    key = live.headers["Authorization"].partition(" ")[2]
+    return CliRunner().invoke(
+        cli, ["login", *words], input=typed, env={"PUBLIC_URL": live.url, "API_KEY": key, **environment}
+    )
+
+
+def worker_of(live: Live, user_id: int) -> PlayingWorker:
+    """Wait for the command's login, and drive it."""
+
+    def find() -> str | None:
+        with live.core.transaction() as db:
+            return db.scalar(select(Login.id).where(Login.telegram_user_id == user_id, Login.finished_at.is_(None)))
+
+    found = wait_until(find)
+    assert found is not None
+    return PlayingWorker(live.core, found)
+
+
+def test_the_command_draws_asks_and_ends(live: Live, threads: ThreadPoolExecutor) -> None:
+    """The QR code in blocks, the password without echo (twice, when wrong), and the outcome."""
+
+    def play() -> list[str]:
+        worker = worker_of(live, 1001)
+        worker.publish_qr()
+        worker.ask_password(attempts_left=5, hint_text="first dog")
+        answers = [worker.take_answer("password")]
+        worker.ask_password(attempts_left=4)
+        answers.append(worker.take_answer("password"))
+        worker.finish("authorized")
+        return answers
+
+    played: Future[list[str]] = threads.submit(play)
+    result = run(live, "--telegram-user-id", "1001", typed="wrong\nright\n")
+    assert played.result() == ["wrong", "right"]
+    assert result.exit_code == 0, result.output
+    assert "first dog" in result.output
+    assert "4 tries left" in result.output
+    assert "Authorized: account 1001" in result.output
+    assert "wrong" not in result.output
+
+
+def test_a_login_that_fails_exits_with_1(live: Live, threads: ThreadPoolExecutor) -> None:
+    """And says why."""
+    played = threads.submit(lambda: worker_of(live, 1002).finish("failed", reason="ownership_mismatch"))
+    result = run(live, "--telegram-user-id", "1002")
+    played.result()
+    assert result.exit_code == 1
+    assert "The login ended failed (ownership_mismatch)." in result.output
+
+
+def test_a_phone_login_asks_for_the_code(live: Live, threads: ThreadPoolExecutor) -> None:
+    """The code is passed on."""
+
+    def play() -> str:
+        worker = worker_of(live, 1003)
+        worker.ask_code()
+        code = worker.take_answer("code")
+        worker.finish("authorized")
+        return code
+
+    played = threads.submit(play)
+    result = run(live, "--telegram-user-id", "1003", "--phone", "+15551234567", typed="12345\n")
+    assert (played.result(), result.exit_code) == ("12345", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "says"),
+    [
+        ((), {"API_KEY": "lk_wrong"}, "This API key is not valid."),
+        (("--phone", "12"), {}, "Check phone."),
+        ((), {"PUBLIC_URL": "http://127.0.0.1:1"}, "does not answer"),
+        ((), {"PUBLIC_URL": "ftp://x"}, "no http:// or https:// address"),
+    ],
+)
+def test_a_refusal_is_the_servers_own_sentence(
+    live: Live, words: tuple[str, ...], environment: dict[str, str], says: str
+) -> None:
+    """One line, exit code 1."""
+    result = run(live, *words, **environment)
+    assert result.exit_code == 1
+    assert says in result.output
+    assert len(result.output.strip().splitlines()) == 1
