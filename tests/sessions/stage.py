@@ -54,13 +54,13 @@ class Stage(AbstractContextManager["Stage"]):
     """The cast's tenants, a Telegram, and a worker. Every session on it is a real one.
 
     Args:
-        reserve: accounts that were logged in for tests to come; sixteen at once take no longer than one.
+        reserve: accounts that were logged in for tests to come; sixteen at once take no longer than one. None: the stage's own.
     """
 
-    def __init__(self, settings: Settings, telegram: SandboxDriver, *, reserve: list[LoggedIn]) -> None:
+    def __init__(self, settings: Settings, telegram: SandboxDriver, *, reserve: list[LoggedIn] | None = None) -> None:
         self.settings = settings
         self.telegram = telegram
-        self._reserve = reserve
+        self._reserve = [] if reserve is None else reserve
         self.sent = Sent()
         self.core: Core = make_core(settings, sent=self.sent)
         self.parts = start_telegram(settings, self.core.metrics)
