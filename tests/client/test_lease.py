@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,6 +29,7 @@ from client import (
 from client.telegram import LeasedClient
 from tests.client.served import ServedWeb
 from tests.sessions.stage import Stage
+from tests.waiting import wait_until
 
 
 async def until(look: Callable[[], object]) -> float:
@@ -134,6 +138,29 @@ def test_a_lease_that_cannot_be_renewed_ends_before_it_is_lost(
     expires_at = stage.row(session_id).lease_expires_at
     assert expires_at is not None
     assert utc_now() < expires_at
+
+
+def test_a_holder_that_was_stopped_sends_nothing_when_it_wakes(stage: Stage, web: ServedWeb, api_key: str) -> None:
+    """Its lease ran out while it was stopped, and somebody else has the session: it finds out before it asks anything."""
+    session_id = stage.connect()
+    command = [sys.executable, "-m", "tests.client.paused", web.url, api_key, session_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sleeper:
+        try:
+            assert sleeper.stdout is not None
+            assert sleeper.stdout.readline() == "asked\n"
+            sleeper.send_signal(signal.SIGSTOP)
+            wait_until(lambda: (stage.row(session_id).lease_expires_at or utc_now()) < utc_now(), every_seconds=0.2)
+            assert stage.validate(session_id) == {"ok": 1}
+            stage.lease(session_id, holder="next")
+            calls = stage.calls("users.getUsers")
+            sleeper.send_signal(signal.SIGCONT)
+            said = sleeper.stdout.read()
+        finally:
+            sleeper.kill()
+    assert said.endswith("lost\n")
+    assert stage.calls("users.getUsers") == calls
+    assert stage.row(session_id).lease_holder == "next"
+    assert stage.violations() == {}
 
 
 def test_a_revoked_session_is_let_go(stage: Stage, latchkey: Latchkey) -> None:
