@@ -34,31 +34,40 @@ class InboxHint(NamedTuple):
 
 
 _OPTIONS: dict[str, Any] = {
-    "socket_timeout": 30,
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
 }
 
 
+_CONNECTIONS = 50
+"""Of one process. Who finds them all in use waits for one: without that, redis-py says no to the hundred and first caller."""
+
+
 def make_redis(redis_url: str) -> redis.Redis:
     """A client for threads and greenlets; every call is bounded in time. Answers are bytes."""
-    return redis.Redis.from_url(redis_url, **(_OPTIONS | {"socket_timeout": 5}))
+    pool = redis.BlockingConnectionPool.from_url(
+        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
+    )
+    return redis.Redis(connection_pool=pool)
 
 
 def make_async_redis(redis_url: str) -> redis.asyncio.Redis:
     """A client for the loop thread, with the same bounds."""
-    return redis.asyncio.Redis.from_url(redis_url, **(_OPTIONS | {"socket_timeout": 5}))
+    pool = redis.asyncio.BlockingConnectionPool.from_url(
+        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
+    )
+    return redis.asyncio.Redis.from_pool(pool)
 
 
 def make_subscriber(redis_url: str) -> redis.Redis:
     """A client whose reads may wait: for pub/sub only."""
-    return redis.Redis.from_url(redis_url, **_OPTIONS)
+    return redis.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
 
 
 def make_async_subscriber(redis_url: str) -> redis.asyncio.Redis:
     """A client on the loop thread whose reads may wait: for pub/sub only."""
-    return redis.asyncio.Redis.from_url(redis_url, **_OPTIONS)
+    return redis.asyncio.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
 
 
 def login_lock_key(login_id: str) -> str:

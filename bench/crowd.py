@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -131,6 +132,7 @@ def crowd(*, threads: int, environment: dict[str, str] | None = None, **sandbox:
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="latchkey-crowd-"))
         folder.chmod(0o711)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(remove_postgres, folder)
         server = prepare_postgres(folder, port=free_port(), log=folder / "postgres.log")
         stack.enter_context(running(server.program))

@@ -77,7 +77,11 @@ class KeyContent(_Part):
 
 
 class Content(_Part):
-    """A backup of one version of a session."""
+    """A backup of one version of a session.
+
+    ``digest_sealed`` is the digest of all the rest, sealed under the session's key: whoever can write to the bucket can make a
+    checksum, but not this.
+    """
 
     format: Literal["latchkey-session-1"] = "latchkey-session-1"
     backed_up_at: AwareDatetime
@@ -85,6 +89,11 @@ class Content(_Part):
     session: SessionContent
     key: KeyContent
     session_sealed: bytes
+    digest_sealed: bytes
+
+    def digest(self) -> bytes:
+        """SHA-256 of everything but ``digest_sealed``, in canonical form."""
+        return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude={"digest_sealed"}))).digest()
 
 
 class Tombstone(_Part):

@@ -38,6 +38,11 @@ def tenant_place(tenant_id: str, session_id: str) -> Place:
     return Place("backup-tenant", tenant_id, session_id)
 
 
+def digest_place(tenant_id: str, session_id: str) -> Place:
+    """Where the digest of a session's backup is sealed."""
+    return Place("backup-digest", tenant_id, session_id)
+
+
 def count_due(db: DatabaseSession) -> int:
     """Count the sessions that are due."""
     return db.scalar(select(func.count()).select_from(TelegramSession).where(_IS_DUE)) or 0
@@ -64,15 +69,17 @@ def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, Objec
     session = due.session
     if due.key is None or session.session_sealed is None:
         return make_tombstone(tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now)
-    body, checksum = encode(
-        Content(
-            backed_up_at=now,
-            tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
-            session=_describe_session(session),
-            key=describe_key(due.key),
-            session_sealed=session.session_sealed,
-        )
+    content = Content(
+        backed_up_at=now,
+        tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
+        session=_describe_session(session),
+        key=describe_key(due.key),
+        session_sealed=session.session_sealed,
+        digest_sealed=b"",
     )
+    place = digest_place(session.tenant_id, session.id)
+    sealed = keyring.seal_under_key(due.key.id, place, content.digest())
+    body, checksum = encode(content.model_copy(update={"digest_sealed": sealed}))
     return body, ObjectName(session.tenant_id, session.id, now, session.version, due.key.id, checksum)
 
 

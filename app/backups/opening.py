@@ -9,7 +9,7 @@ from telethon.sessions import StringSession
 
 from app.backups.bucket import Bucket
 from app.backups.content import BackupCorrupt, Content, decode
-from app.backups.due import tenant_place
+from app.backups.due import digest_place, tenant_place
 from app.backups.names import ObjectName
 from app.backups.wrappings import BackupKeys, OpenedKey
 from app.errors import SealBroken
@@ -34,8 +34,9 @@ def download_backup(bucket: Bucket, name: ObjectName) -> Content:
         BackupCorrupt: it is not what was stored.
     """
     content = decode(bucket.get(name.object_key), Content, checksum=name.checksum)
-    said = (content.tenant.id, content.session.id, content.session.version, content.key.key_id)
-    if said != (name.tenant_id, name.session_id, name.version, name.key_id):
+    session = content.session
+    said = (content.tenant.id, session.id, content.backed_up_at, session.version, content.key.key_id, name.checksum)
+    if said != name:
         raise BackupCorrupt("It is of something else than its name says.")
     return content
 
@@ -49,6 +50,8 @@ def open_backup(name: ObjectName, content: Content, keys: BackupKeys) -> OpenedB
     """
     key, tenant_id, session_id = keys.unwrap(content.key), name.tenant_id, name.session_id
     try:
+        if open_under(key.data_key, digest_place(tenant_id, session_id), content.digest_sealed) != content.digest():
+            raise BackupCorrupt("Its content was changed by somebody without its key.")
         string = open_under(key.data_key, session_place(tenant_id, session_id), content.session_sealed)
         StringSession(string.decode())
         sealed = content.tenant.telegram_sealed

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.backups.parts import Custody, make_custody, new_bucket, rclone_s3
-from tests.vault.parts import Vault, aws_environment, empty_tables, emulated_aws, make_local_provider, make_vault
+from app.vault.providers import KeyProvider
+from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket, rclone_s3
+from tests.vault.parts import (
+    Vault,
+    aws_environment,
+    empty_tables,
+    emulated_aws,
+    make_local_provider,
+    make_vault,
+    open_vault,
+)
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +72,17 @@ def vault(database_url: str, tmp_path: Path) -> Iterator[Vault]:
 def custody(vault: Vault, s3_url: str) -> Custody:
     """A vault with an empty bucket on the real S3 server."""
     return make_custody(vault, new_bucket(s3_url))
+
+
+@pytest.fixture
+def rebuilt(custody: Custody, migrated_database: Callable[[], str]) -> Iterator[Elsewhere]:
+    """Loses the database: each call gives the same bucket with an empty one, and the same key provider or another."""
+    opened: list[Vault] = []
+
+    def lose(provider: KeyProvider = custody.vault.provider) -> Custody:
+        opened.append(open_vault(migrated_database(), provider))
+        return make_custody(opened[-1], custody.bucket)
+
+    yield lose
+    for vault in opened:
+        vault.engine.dispose()

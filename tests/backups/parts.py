@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.backups.bucket import Bucket, make_bucket
 from app.backups.content import Content
@@ -28,6 +28,9 @@ from app.settings import Settings
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
 from tests.vault.parts import ACCESS_KEY, SECRET_KEY, Vault
+
+Elsewhere = Callable[..., "Custody"]
+"""Gives the same bucket with an empty database, and another key provider if one is given."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,19 @@ class Custody:
     def contents(self, session_id: str) -> list[Content]:
         """What a session's backups say, the oldest first."""
         return [download_backup(self.bucket, name) for name in self.names(session_id) if not name.is_tombstone]
+
+    def stored(self) -> dict[str, str]:
+        """The string sessions of all rows, opened."""
+        return {session_id: self.vault.open_stored(session_id) for session_id in self.rows()}
+
+    def change(self, session_id: str, **columns: Any) -> None:
+        """Change a session's row as something worth a backup would."""
+        with self.vault.transaction() as db:
+            db.execute(
+                update(TelegramSession)
+                .where(TelegramSession.id == session_id)
+                .values(version=TelegramSession.version + 1, **columns)
+            )
 
     def rows(self) -> dict[str, TelegramSession]:
         """The sessions' rows by id."""

@@ -9,12 +9,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from app.backups.due import find_due, mark_backed_up
 from app.backups.manifest import read_manifest
@@ -30,15 +29,6 @@ from tests.backups.parts import Custody, bucket_at, make_custody, new_bucket
 from tests.vault.parts import ALICE, Vault, add_sessions, make_local_provider, make_vault
 
 
-def _change(custody: Custody, session_id: str, **columns: Any) -> None:
-    with custody.vault.transaction() as db:
-        db.execute(
-            update(TelegramSession)
-            .where(TelegramSession.id == session_id)
-            .values(version=TelegramSession.version + 1, **columns)
-        )
-
-
 def _catalogue(custody: Custody) -> set[str]:
     with custody.vault.transaction() as db:
         return set(db.scalars(select(BackupObject.object_key)))
@@ -52,7 +42,7 @@ def test_what_changed_is_backed_up_once(vault: Vault, either_s3_url: str) -> Non
     assert (first.backed_up, first.failed, first.complete) == (5, 0, True)
     assert custody.back_up().backed_up == 0
     changed = sorted(strings)[3]
-    _change(custody, changed, username="alice")
+    custody.change(changed, username="alice")
     assert custody.back_up().backed_up == 1
     assert [content.session.username for content in custody.contents(changed)] == [None, "alice"]
     assert len(custody.names()) == 6
@@ -107,7 +97,7 @@ def test_an_erased_session_gets_a_tombstone(custody: Custody) -> None:
     """Which says nothing of the person."""
     [session_id] = add_sessions(custody.vault, 1, username="wonderland")
     custody.back_up()
-    _change(custody, session_id, session_sealed=None, key_id=None, status="revoked")
+    custody.change(session_id, session_sealed=None, key_id=None, status="revoked")
     report = custody.back_up()
     assert (report.backed_up, report.erased) == (0, 1)
     tombstone = custody.names(session_id)[-1]
@@ -121,7 +111,7 @@ def test_a_session_that_changes_during_its_backup_stays_due(custody: Custody) ->
     changed, unchanged = add_sessions(custody.vault, 2)
     with custody.vault.transaction() as db:
         read = find_due(db, after="", limit=10)
-    _change(custody, changed)
+    custody.change(changed)
     with custody.vault.transaction() as db:
         mark_backed_up(db, read, utc_now())
     rows = custody.rows()

@@ -28,7 +28,10 @@ def environment(core: Core) -> dict[str, str]:
         "REDIS_URL": core.settings.redis_url,
         "TELEGRAM_API_ID": str(API_ID),
         "TELEGRAM_API_HASH": API_HASH,
+        "KEY_PROVIDER": "local",
         "LOCAL_KEY_FILE": str(core.settings.local_key_file),
+        # Whoever runs the tests may have a running stack's settings in the environment.
+        **dict.fromkeys(("CELERY_BROKER_URL", "S3_BUCKET", "TELEGRAM_PROXY", "TELEGRAM_DC_ADDRESS"), ""),
     }
 
 

@@ -21,10 +21,11 @@ from app.clock import utc_now
 from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
 from app.ids import new_id
 from app.metrics import make_metrics
-from app.models import AuditEvent, Base, Login, TelegramSession, Tenant, WebhookEndpoint
+from app.models import AuditEvent, Base, EncryptionKey, Login, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.keyring import KeyRing
 from app.vault.places import LOGINS, session_place, webhook_secret_place
 from app.vault.providers import KeyProvider, LocalKeyProvider
+from app.vault.rotation import RotationReport, rotate_keys
 from app.vault.sealing import Place, Sealed
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
@@ -61,6 +62,26 @@ class Vault:
         """The audit rows of one action, oldest first."""
         with self.transaction() as db:
             return list(db.scalars(select(AuditEvent).where(AuditEvent.action == action).order_by(AuditEvent.id)))
+
+    def rotate(self, keyring: KeyRing | None = None, **options: Any) -> RotationReport:
+        """Rotate, by force and with old keys retiring at once, unless the options (``rotate_keys``'s) say otherwise."""
+        chosen: dict[str, Any] = {"max_age": timedelta(days=365), "force": True, "retire_after": timedelta(0)} | options
+        return rotate_keys(transaction=self.transaction, keyring=keyring or self.keyring, actor="test", **chosen)
+
+    def key_states(self) -> dict[str, str]:
+        """The states of all keys by id."""
+        with self.transaction() as db:
+            return {key.id: key.state for key in db.scalars(select(EncryptionKey))}
+
+    def open_login(self, login_id: str) -> dict[str, bytes]:
+        """Open what a stored login has sealed, by column."""
+        with self.transaction() as db:
+            login = db.get_one(Login, login_id)
+        return {
+            name: self.keyring.open(Place(purpose, login.tenant_id, login.id), Sealed(login.key_id or "", ciphertext))
+            for name, purpose in LOGINS.purposes.items()
+            if (ciphertext := getattr(login, name)) is not None
+        }
 
     def open_stored(self, session_id: str) -> str:
         """Open a stored session without an audit row."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError
@@ -12,24 +10,12 @@ from app.clock import utc_now
 from app.errors import Conflict, NotFound, SealBroken
 from app.models import BackupObject, EncryptionKey, TelegramSession
 from app.vault.destruction import destroy_key
-from app.vault.rotation import rotate_keys
 from app.vault.sealing import Place
 from tests.vault.parts import ALICE, Vault, add_login, add_sessions
 
 
 def _destroy(vault: Vault, key_id: str) -> None:
     destroy_key(transaction=vault.transaction, key_id=key_id, actor="cli:alice", reason="test")
-
-
-def _rotate(vault: Vault) -> None:
-    rotate_keys(
-        transaction=vault.transaction,
-        keyring=vault.keyring,
-        actor="test",
-        max_age=timedelta(0),
-        force=True,
-        retire_after=timedelta(0),
-    )
 
 
 def test_a_needed_key_is_not_destroyed(vault: Vault) -> None:
@@ -52,7 +38,7 @@ def test_a_key_is_not_destroyed_before_it_is_retired(vault: Vault) -> None:
 def test_a_backup_keeps_its_key_from_being_destroyed(vault: Vault) -> None:
     """Until it expires."""
     key_id = vault.keyring.active_key_id()
-    _rotate(vault)
+    vault.rotate()
     with vault.transaction() as db:
         db.add(
             BackupObject(
@@ -70,7 +56,7 @@ def test_a_destroyed_key_is_gone(vault: Vault) -> None:
     """Its wrapped key is erased, nothing opens or is stored under it, and the audit says who did it."""
     place = Place("session", ALICE, "ses_1")
     sealed = vault.keyring.seal(place, b"secret")
-    _rotate(vault)
+    vault.rotate()
     _destroy(vault, sealed.key_id)
     with vault.transaction() as db:
         key = db.get_one(EncryptionKey, sealed.key_id)

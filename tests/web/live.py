@@ -101,6 +101,8 @@ def server_program(
             "REDIS_URL": settings.redis_url,
             "TELEGRAM_API_ID": str(settings.telegram_api_id),
             "TELEGRAM_API_HASH": settings.telegram_api_hash.get_secret_value(),
+            "CELERY_BROKER_URL": "",
+            "KEY_PROVIDER": "local",
             "LOCAL_KEY_FILE": str(settings.local_key_file),
             "LOGIN_RATE_PER_MINUTE": "100000",
             "PUBLIC_URL": f"http://{HOST}:{port}",
