@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.clock import utc_now
 from app.ids import new_id
 from app.models import TelegramSession
+from app.sessions.events import queue_session_event
 from app.sessions.schedule import next_slot
 from app.sessions.store import fingerprint, shortened_lease
 from app.telegram.connection import read_string_session
 from app.vault.keyring import KeyRing
 from app.vault.opening import seal_session
-from app.webhooks.outbox import queue_event
 
 
 class Account(NamedTuple):
@@ -128,10 +128,5 @@ def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int
     )
     if older is None:
         return None
-    queue_event(
-        db,
-        tenant_id=tenant_id,
-        event="session.replaced",
-        payload={"session_id": older.id, "telegram_user_id": telegram_user_id, "metadata": older.client_metadata},
-    )
+    queue_session_event(db, "session.replaced", older)
     return older.id

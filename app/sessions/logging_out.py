@@ -27,14 +27,14 @@ from app.core import Core
 from app.errors import AppError, Conflict, FloodWait, SealBroken, Transient
 from app.logs import get_logger
 from app.models import TelegramSession
+from app.sessions.events import queue_session_event
 from app.sessions.holding import HeldSession, hold_session, let_go
 from app.sessions.store import NO_LEASE, OWN_HOLDER_PREFIX, database_now, give_up_lease
-from app.sessions.verdicts import ERASED, event_payload
+from app.sessions.verdicts import ERASED
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
 from app.vault.audit import record_event
-from app.webhooks.outbox import queue_event
 
 LogOut = Literal["done", "not_pending", "leased", "put_off"]
 """What a try came to."""
@@ -69,9 +69,9 @@ async def log_out_session(core: Core, telegram: TelegramParts, session_id: str) 
         if wait_seconds is None:
             return await in_thread(_finish, core, held)
         return await in_thread(_fail, core, held, wait_seconds=wait_seconds)
-    finally:
-        # Whatever happened: a lease that was given up already is nobody's concern here.
+    except BaseException:
         await in_thread(let_go, core, held)
+        raise
 
 
 def _hold(core: Core, session_id: str) -> HeldSession | None:
@@ -166,7 +166,7 @@ def _tell(core: Core, db: DatabaseSession, row: TelegramSession) -> None:
         reason=row.reason or row.status,
     )
     if row.status == "revoked":
-        queue_event(db, tenant_id=row.tenant_id, event="session.revoked", payload=event_payload(row))
+        queue_session_event(db, "session.revoked", row)
 
 
 def _fail(core: Core, held: HeldSession, *, wait_seconds: float) -> LogOut:

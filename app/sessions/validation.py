@@ -15,6 +15,7 @@ The decision, for one session:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import Counter
@@ -47,6 +48,7 @@ START_SECONDS = 15.0
 """A batch starts no session after that long, so that a worker that must leave can; the rest is due again soon."""
 
 _VISIT_SECONDS = 40.0
+_GHOSTS_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 2.0  # for 1-2 s after a migration AUTH_KEY_UNREGISTERED can be wrong
 _UNREACHABLE_SECONDS = 300.0
 _HOLDER = OWN_HOLDER_PREFIX + "validator"
@@ -137,11 +139,15 @@ async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession,
     in_thread = telegram.runtime.in_thread
     try:
         if held.row.auth_key_hash is None and not await in_thread(_claim_auth_key, core, held):
-            return await in_thread(refuse_import, core, held, reason="duplicate", cause="session_exists")
-        return await _examine(core, telegram, held, log_in_again)
-    finally:
-        # Whatever happened: a lease that a verdict has given up already is nobody's concern here.
+            outcome = await in_thread(refuse_import, core, held, reason="duplicate", cause="session_exists")
+        else:
+            outcome = await _examine(core, telegram, held, log_in_again)
+    except BaseException:
         await in_thread(let_go, core, held)
+        raise
+    if outcome == "lost":  # the verdict was not written, so it did not end the lease either
+        await in_thread(let_go, core, held)
+    return outcome
 
 
 def _claim_auth_key(core: Core, held: HeldSession) -> bool:
@@ -189,7 +195,9 @@ async def _ask(core: Core, telegram: TelegramParts, held: HeldSession) -> Accoun
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
             account = await _whose(visit)
         if is_due(held.row):
-            await end_ghosts(core, telegram, visit, held)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GHOSTS_SECONDS):
+                    await end_ghosts(core, telegram, visit, held)
         return account
 
 

@@ -16,11 +16,12 @@ from app.clock import utc_now
 from app.core import Core
 from app.models import TelegramSession
 from app.sessions.claim import Account, lock_account, mask_phone
+from app.sessions.events import queue_session_event
 from app.sessions.holding import HeldSession
 from app.sessions.schedule import next_slot
 from app.sessions.store import give_up_lease
 from app.vault.audit import record_event
-from app.webhooks.outbox import has_listener, queue_event
+from app.webhooks.outbox import has_listener
 
 IMPORTED = "imported"
 """A quarantined session's reason: a caller brought it. Any other came from a backup."""
@@ -145,18 +146,8 @@ def _replace(db: DatabaseSession, held: HeldSession, account: Account) -> Outcom
     written = _let_go(db, held, changes)
     if written is None:
         return "lost"
-    queue_event(db, tenant_id=written.tenant_id, event="session.replaced", payload=event_payload(written))
+    queue_session_event(db, "session.replaced", written)
     return "duplicate"
-
-
-def event_payload(row: TelegramSession, **members: Any) -> dict[str, Any]:
-    """What every webhook of a session carries."""
-    return {
-        "session_id": row.id,
-        "telegram_user_id": row.telegram_user_id,
-        "reason": row.reason,
-        "metadata": row.client_metadata,
-    } | members
 
 
 def _end(
@@ -179,7 +170,7 @@ def _end(
         return False
     _audit(core, db, written, action="session.invalid", reason=reason, details=details)
     login = {"login_id": link.login_id, "login_url": link.url} if link else {"login_id": None, "login_url": None}
-    queue_event(db, tenant_id=written.tenant_id, event="session.invalid", payload=event_payload(written, **login))
+    queue_session_event(db, "session.invalid", written, **login)
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from app.core import Core
 from app.database import make_engine
 from sandbox.process import RunningSandbox, start_sandbox
 from tests.builders import Sent, make_core, make_settings
-from tests.sessions.stage import Stage
+from tests.sessions.stage import LoggedIn, Stage
 
 StageMaker = Callable[..., Stage]
 
@@ -58,8 +59,20 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox
         yield running
 
 
+@pytest.fixture(scope="session")
+def reserves() -> dict[str, list[LoggedIn]]:
+    """Accounts that are logged in for tests to come, by Telegram."""
+    return defaultdict(list)
+
+
 @pytest.fixture
-def make_stage(database_url: str, redis_url: str, tmp_path: Path, sandbox: RunningSandbox) -> Iterator[StageMaker]:
+def make_stage(
+    database_url: str,
+    redis_url: str,
+    tmp_path: Path,
+    sandbox: RunningSandbox,
+    reserves: dict[str, list[LoggedIn]],
+) -> Iterator[StageMaker]:
     """Makes a stage with these settings, at the run's Telegram or another."""
     with ExitStack() as stack:
 
@@ -74,7 +87,7 @@ def make_stage(database_url: str, redis_url: str, tmp_path: Path, sandbox: Runni
                 telegram_public_key_file=telegram.public_key_file,
                 **settings,
             )
-            return stack.enter_context(Stage(made, telegram.driver))
+            return stack.enter_context(Stage(made, telegram.driver, reserve=reserves[telegram.control]))
 
         yield make
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from telethon.password import compute_check
@@ -43,12 +43,24 @@ from tests.builders import Sent, make_core
 _AT_ONCE = 16
 
 
-class Stage(AbstractContextManager["Stage"]):
-    """The cast's tenants, a Telegram, and a worker. Every session on it is a real one."""
+class LoggedIn(NamedTuple):
+    """A new account, and the string session of an auth key that is logged in to it."""
 
-    def __init__(self, settings: Settings, telegram: SandboxDriver) -> None:
+    user_id: int
+    string_session: str
+
+
+class Stage(AbstractContextManager["Stage"]):
+    """The cast's tenants, a Telegram, and a worker. Every session on it is a real one.
+
+    Args:
+        reserve: accounts that were logged in for tests to come; sixteen at once take no longer than one. None: the stage's own.
+    """
+
+    def __init__(self, settings: Settings, telegram: SandboxDriver, *, reserve: list[LoggedIn] | None = None) -> None:
         self.settings = settings
         self.telegram = telegram
+        self._reserve = [] if reserve is None else reserve
         self.sent = Sent()
         self.core: Core = make_core(settings, sent=self.sent)
         self.parts = start_telegram(settings, self.core.metrics)
@@ -76,8 +88,17 @@ class Stage(AbstractContextManager["Stage"]):
 
     def connect(self, user_id: int | None = None, *, tenant: str = "alice", **metadata: Any) -> str:
         """Connect an account (a new one, unless it is named) to a tenant; the session's id."""
-        user_id = self.account() if user_id is None else user_id
-        return self.keep(user_id, self.authorize(user_id), tenant=tenant, **metadata)
+        if user_id is None:
+            user_id, string_session = self.logged_in()
+        else:
+            string_session = self.authorize(user_id)
+        return self.keep(user_id, string_session, tenant=tenant, **metadata)
+
+    def logged_in(self) -> LoggedIn:
+        """A new account that is logged in, and nobody's session yet."""
+        if not self._reserve:
+            self._reserve.extend(self._log_in_many(_AT_ONCE))
+        return self._reserve.pop()
 
     def keep(self, user_id: int, string_session: str, *, tenant: str = "alice", **metadata: Any) -> str:
         """Store an authorized account's session, as the end of its login does; the session's id."""
@@ -85,14 +106,16 @@ class Stage(AbstractContextManager["Stage"]):
 
     def connect_many(self, count: int) -> list[str]:
         """Connect as many new accounts to Alice; the sessions' ids."""
-        users = [self.account() for _ in range(count)]
-        strings = self.parts.runtime.run(self._authorize_all(users), timeout_seconds=120)
-        return [self._claim("alice", user, string, {}) for user, string in zip(users, strings, strict=True)]
+        return [self.keep(*each) for each in self._log_in_many(count)]
 
     def row(self, session_id: str) -> TelegramSession:
         """A session's row as it stands."""
         with self.core.transaction() as db:
             return db.get_one(TelegramSession, session_id)
+
+    def fault(self, session_id: str, method: str, **effects: Any) -> None:
+        """Let the next calls of a session's account go wrong."""
+        self.telegram.add_fault(method, user_id=self.row(session_id).telegram_user_id, **effects)
 
     def change(self, session_id: str, **values: Any) -> None:
         """Write to a session's row, as time or a restore would."""
@@ -186,6 +209,11 @@ class Stage(AbstractContextManager["Stage"]):
         return int(self.telegram.stats()["calls"].get(method, 0) - self._before["calls"].get(method, 0))
 
     # --- inside
+
+    def _log_in_many(self, count: int) -> list[LoggedIn]:
+        users = [self.account() for _ in range(count)]
+        strings = self.parts.runtime.run(self._authorize_all(users), timeout_seconds=120)
+        return [LoggedIn(*each) for each in zip(users, strings, strict=True)]
 
     def _claim(self, tenant: str, user_id: int, string_session: str, metadata: dict[str, Any]) -> str:
         with self.core.transaction() as db:

@@ -47,59 +47,57 @@ def test_a_validation_that_finds_nothing_new_is_no_reason_for_a_backup(stage: St
     assert stage.row(session_id).version == version
 
 
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("AUTH_KEY_UNREGISTERED", "auth_key_unregistered"),
-        ("SESSION_REVOKED", "session_revoked"),
-        ("SESSION_EXPIRED", "session_expired"),
-        ("USER_DEACTIVATED", "user_deactivated"),
-        ("USER_DEACTIVATED_BAN", "user_deactivated_ban"),
-        ("AUTH_KEY_DUPLICATED", "auth_key_duplicated"),
-    ],
-)
-def test_deaths_are_told_apart(stage: Stage, error: str, reason: str) -> None:
+def test_deaths_are_told_apart(stage: Stage) -> None:
     """Each cause of death is the reason of an invalid session."""
-    user_id = stage.account()
-    session_id = stage.connect(user_id)
-    stage.telegram.add_fault("users.getUsers", error=error, times=2, user_id=user_id)
-    assert stage.validate(session_id) == {"invalid": 1}
-    row = stage.row(session_id)
-    assert (row.status, row.reason, row.next_validation_at, row.lease_id) == ("invalid", reason, None, None)
+    causes = (
+        "AUTH_KEY_UNREGISTERED",
+        "SESSION_REVOKED",
+        "SESSION_EXPIRED",
+        "USER_DEACTIVATED",
+        "USER_DEACTIVATED_BAN",
+        "AUTH_KEY_DUPLICATED",
+    )
+    sessions = {error: stage.connect() for error in causes}
+    for error, session_id in sessions.items():
+        stage.fault(session_id, "users.getUsers", error=error, times=2)
+    assert stage.validate(*sessions.values()) == {"invalid": len(causes)}
+    for error, session_id in sessions.items():
+        row = stage.row(session_id)
+        assert (row.status, row.reason) == ("invalid", error.lower())
+        assert (row.next_validation_at, row.lease_id) == (None, None)
 
 
 def test_an_unregistered_key_is_believed_only_when_heard_twice(stage: Stage) -> None:
     """For a second or two after a migration it can be wrong."""
-    user_id = stage.account()
-    session_id = stage.connect(user_id)
-    stage.telegram.add_fault("users.getUsers", error="AUTH_KEY_UNREGISTERED", times=1, user_id=user_id)
+    session_id = stage.connect()
+    stage.fault(session_id, "users.getUsers", error="AUTH_KEY_UNREGISTERED", times=1)
     assert stage.validate(session_id) == {"ok": 1}
     assert stage.row(session_id).status == "active"
     assert stage.violations() == {}
 
 
-@pytest.mark.parametrize(
-    ("fault", "outcome"),
-    [
-        ({"error": "FLOOD_WAIT_17"}, "flood_wait"),
-        ({"error": "INTERNAL_SERVER_ERROR"}, "unreachable"),
-        ({"error": "FROZEN_METHOD_INVALID"}, "refused"),
-        ({"error": "API_ID_INVALID"}, "refused"),
-        ({"drop_connection": True}, "unreachable"),
-    ],
-)
-def test_trouble_is_never_death(stage: Stage, fault: dict[str, object], outcome: str) -> None:
-    """Nothing changes, the lease is free, and the session's turn comes again."""
-    user_id = stage.account()
-    session_id = stage.connect(user_id)
-    stage.telegram.add_fault("users.getUsers", times=1, user_id=user_id, **fault)
-    before = stage.row(session_id)
-    assert stage.validate(session_id) == {outcome: 1}
-    row = stage.row(session_id)
-    assert (row.status, row.reason, row.lease_id) == ("active", None, None)
-    assert (row.version, row.last_validated_at) == (before.version, before.last_validated_at)
-    assert row.next_validation_at is not None
-    assert row.next_validation_at > utc_now()
+def test_trouble_is_never_death(stage: Stage) -> None:
+    """Flood waits, 5xx, refusals, a cut connection: nothing changes, the lease is free, the session's turn comes again."""
+    troubles: dict[str, dict[str, object]] = {
+        stage.connect(): {"error": "FLOOD_WAIT_17"},
+        stage.connect(): {"error": "INTERNAL_SERVER_ERROR"},
+        stage.connect(): {"drop_connection": True},
+        stage.connect(): {"error": "FROZEN_METHOD_INVALID"},
+        stage.connect(): {"error": "API_ID_INVALID"},
+    }
+    before = {session_id: stage.row(session_id) for session_id in troubles}
+    for session_id, trouble in troubles.items():
+        stage.fault(session_id, "users.getUsers", times=1, **trouble)
+    assert stage.validate(*troubles) == {"flood_wait": 1, "unreachable": 2, "refused": 2}
+    for session_id in troubles:
+        row = stage.row(session_id)
+        assert (row.status, row.reason, row.lease_id) == ("active", None, None)
+        assert (row.version, row.last_validated_at) == (
+            before[session_id].version,
+            before[session_id].last_validated_at,
+        )
+        assert row.next_validation_at is not None
+        assert row.next_validation_at > utc_now()
 
 
 @pytest.mark.parametrize("mode", ["refuse", "accept_and_close"])
@@ -124,9 +122,8 @@ def test_a_silent_telegram_costs_ten_seconds_and_nobody(stage: Stage) -> None:
 
 def test_a_flood_wait_is_sat_out(stage: Stage) -> None:
     """The session's next turn is after the wait; asked before, no call goes out."""
-    user_id = stage.account()
-    session_id = stage.connect(user_id)
-    stage.telegram.add_fault("users.getUsers", error="FLOOD_WAIT_100", times=1, user_id=user_id)
+    session_id = stage.connect()
+    stage.fault(session_id, "users.getUsers", error="FLOOD_WAIT_100", times=1)
     assert stage.validate(session_id) == {"flood_wait": 1}
     again_at = stage.row(session_id).next_validation_at
     assert again_at is not None
