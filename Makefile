@@ -29,7 +29,11 @@ up: $(INSTALLED) ## Run the whole stack until Ctrl-C (RUN_DIR=.run2 for a second
 
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: load
+load: $(INSTALLED) ## Run the load test: 2,000 logins in one worker, 200 scans at once (4 min)
+	@$(BIN)/python -m pytest -m slow $(ARGS)
 
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift
