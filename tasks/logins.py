@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from app.errors import Unavailable
@@ -11,6 +12,9 @@ from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
 
 _log = get_logger(__name__)
+
+# More than a thousand threads that publish at once would ask for more connections than the broker's client gives out.
+_handing_over = threading.BoundedSemaphore(8)
 
 
 @celery_app.task(bind=True, name="latchkey.run_qr_login", queue="logins", max_retries=None, ignore_result=True)
@@ -25,7 +29,8 @@ def run_qr_login(self: Any, login_id: str) -> None:
         raise self.retry(countdown=outcome.retry_seconds)
     if outcome.name == "handed_over":
         # The same id: to Flower and the exporter it is the same task that goes on elsewhere.
-        self.apply_async(args=(login_id,), task_id=self.request.id)
+        with _handing_over:
+            self.apply_async(args=(login_id,), task_id=self.request.id)
 
 
 @celery_app.task(name="latchkey.resume_orphaned_logins", queue="background", ignore_result=True)
