@@ -32,23 +32,25 @@ parts = ProcessParts()
 
 
 class Parts(bootsteps.StartStopStep):
-    """Builds the parts when the worker starts, and ends the loop thread after everything else."""
+    """Builds the parts before the worker consumes, and ends the loop thread when no task uses it any more."""
 
-    requires = ("celery.worker.components:Timer",)
+    requires = ("celery.worker.components:Pool",)
 
     def start(self, worker: Any) -> None:
-        """Build everything before the pool takes its first task."""
+        """Build everything before the first task comes: Celery starts its consumer last."""
         settings = worker.app.settings
         parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
         parts.telegram = start_telegram(settings, parts.core.metrics)
         parts.logins = LoginWorker(parts.core, parts.telegram)
 
-    def terminate(self, worker: Any) -> None:
-        """The same, when the worker is in a hurry."""
-        self.stop(worker)
-
     def stop(self, worker: Any) -> None:
-        """End the loop thread; by now no task uses it."""
+        """Wait for the tasks in hand, then end what they stand on."""
+        # This step stops before the pool, which it requires; the pool is asked early, and the second time it has nothing to do.
+        worker.pool.stop()
+        self.terminate(worker)
+
+    def terminate(self, worker: Any) -> None:
+        """End the loop thread, whatever still runs on it."""
         parts.logins.stop()
         stop_telegram(parts.telegram)
 
@@ -75,10 +77,10 @@ class MetricsServer(bootsteps.StartStopStep):
 
 
 class DrainLogins(bootsteps.StartStopStep):
-    """On SIGTERM: hand over the logins in hand, after consuming has stopped and before the pool waits for its threads."""
+    """On SIGTERM: make the logins in hand go elsewhere, after consuming has stopped and before ``Parts`` waits for tasks."""
 
-    requires = ("celery.worker.components:Pool", Parts)
+    requires = (Parts,)
 
     def stop(self, worker: Any) -> None:
-        """Each task publishes itself again and returns, so that the pool's wait is short."""
+        """Each task publishes itself again and returns."""
         parts.logins.drain()

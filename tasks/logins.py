@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
 from app.errors import Unavailable
 from app.logins.sweep import resume_orphaned_logins as sweep
 from app.logs import get_logger
@@ -15,6 +18,7 @@ _log = get_logger(__name__)
 
 # More than a thousand threads that publish at once would ask for more connections than the broker's client gives out.
 _handing_over = threading.BoundedSemaphore(8)
+_broker_is_away = threading.Event()
 
 
 @celery_app.task(bind=True, name="latchkey.run_qr_login", queue="logins", max_retries=None, ignore_result=True)
@@ -29,8 +33,19 @@ def run_qr_login(self: Any, login_id: str) -> None:
         raise self.retry(countdown=outcome.retry_seconds)
     if outcome.name == "handed_over":
         # The same id: to Flower and the exporter it is the same task that goes on elsewhere.
-        with _handing_over:
-            self.apply_async(args=(login_id,), task_id=self.request.id)
+        _send_on(self, login_id)
+
+
+def _send_on(task: Any, login_id: str) -> None:
+    # A broker that is away must not keep a leaving worker: one failure speaks for all, and the sweep finds these logins.
+    with _handing_over:
+        if _broker_is_away.is_set():
+            return
+        try:
+            task.apply_async(args=(login_id,), task_id=task.request.id, retry=False)
+        except (OperationalError, RedisError, OSError) as exc:
+            _broker_is_away.set()
+            _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)
 
 
 @celery_app.task(name="latchkey.resume_orphaned_logins", queue="background", ignore_result=True)

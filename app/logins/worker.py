@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from app.core import Core
 from app.logins.endings import Outcome
 from app.logins.keeper import LoginKeeper
 from app.logins.run import run_login
 from app.logs import get_logger
 from app.telegram.parts import TelegramParts
-
-_DRAIN_SECONDS = 40.0
 
 _log = get_logger(__name__)
 
@@ -33,13 +29,9 @@ class LoginWorker:
         return self._telegram.runtime.run(run_login(self._core, self._telegram, self._keeper, login_id))
 
     def drain(self) -> None:
-        """Make every login hand itself over; returns when each has, or after 40 s."""
+        """Make every login hand itself over, and those that still come too; their threads return soon after."""
         _log.info("logins.draining", logins=len(self._keeper))
         self._telegram.runtime.run(self._keeper.drain(), timeout_seconds=15.0)
-        # Whoever stops the loop after this would cut off those that are still disconnecting.
-        give_up_at = time.monotonic() + _DRAIN_SECONDS
-        while len(self._keeper) and time.monotonic() < give_up_at:
-            time.sleep(0.05)
 
     def stop(self) -> None:
         """Stop renewing locks. What is still held runs out."""
