@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3 || echo python3)
 RUN_DIR ?= .run
+JOBS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
@@ -28,8 +29,8 @@ up: $(INSTALLED) ## Run the whole stack until Ctrl-C (RUN_DIR=.run2 for a second
 	@$(BIN)/python -m devstack up --run-dir $(RUN_DIR)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the whole test suite
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: $(INSTALLED) ## Run the whole test suite, two files at a time (JOBS=n for more, JOBS=0 for one after the other)
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: load
 load: $(INSTALLED) ## Run the load test: 2,000 logins in one worker, 200 scans at once (4 min)

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -18,6 +19,7 @@ from app.errors import AppError
 from devstack.ports import free_port
 from devstack.programs import running
 from tests.builders import make_core
+from tests.waiting import wait_until
 from tests.web.callers import Caller, members, problem
 from tests.web.conftest import MakeClient
 from tests.web.live import Live, server_program
@@ -175,11 +177,17 @@ def test_a_request_id_is_kept_or_made(nobody: Caller) -> None:
 def test_the_access_log_has_no_secrets(live: Live) -> None:
     """A line per request with route, status and tenant; no query, header or body, nor a secret in a wrong path."""
     login = live.start_login(metadata={"order": "top-secret-order"})
-    secret, seen = login["client_secret"], live.log.stat().st_size
-    requests.get(f"{live.url}/v1/logins/{login['id']}?version=12345", headers={"Login-Secret": secret}, timeout=10)
-    requests.get(f"{live.url}/{secret}", timeout=10)
-    live.call("GET", f"/v1/logins/{login['id']}")
-    lines = [json.loads(line) for line in live.log.read_text()[seen:].splitlines() if line.startswith("{")]
+    secret, mine = login["client_secret"], {"X-Request-Id": "of-this-test"}
+    asked = f"{live.url}/v1/logins/{login['id']}"
+    requests.get(f"{asked}?version=12345", headers={"Login-Secret": secret, **mine}, timeout=10)
+    requests.get(f"{live.url}/{secret}", headers=mine, timeout=10)
+    requests.get(asked, headers={**live.headers, **mine}, timeout=10)
+
+    def written() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in live.log.read_text().splitlines() if "of-this-test" in line]
+        return lines if len(lines) >= 3 else []
+
+    lines = wait_until(written)  # a line is written when its answer has gone out
     assert [(line["event"], line["route"], line["status"]) for line in lines] == [
         ("request", "/v1/logins/<id:login_id>", 200),
         ("request", "none", 404),

@@ -140,7 +140,7 @@ def test_a_stream_that_may_not_be_read_is_a_problem(live: Live) -> None:
 
 def test_many_viewers_cost_one_subscription_and_no_connection(live: Live, threads: ThreadPoolExecutor) -> None:
     """100 streams of 100 logins: one Redis subscription, a pool's worth of database connections, quick answers."""
-    wait_until(lambda: live.metric("latchkey_http_event_streams") == 0)
+    wait_until(lambda: live.metric("latchkey_http_event_streams") == 0, within_seconds=40)
     logins = [live.start_login() for _ in range(100)]
     with ExitStack() as opened:
         streams = list(threads.map(lambda login: opened.enter_context(live.events(login["id"])), logins))
