@@ -31,7 +31,7 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
     """See the module.
 
     Args:
-        pace_seconds: the pause between the starts of two requests: at least, and at most.
+        pace_seconds: the pause between a request's start or the last answer and the next request: at least, and at most.
         guard: asked before anything is sent.
         options: of ``TelegramClient``.
     """
@@ -62,15 +62,21 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
         """
         async with self._pace_lock:
             await asyncio.sleep(self._next_request_at - time.monotonic())
-            self._next_request_at = time.monotonic() + random.uniform(*self._pace_seconds)  # noqa: S311  # pacing
+            self._pause_from_now()
         self._lease_guard()
         try:
             answer = await super().__call__(request, ordered, flood_sleep_threshold)
         except (UnauthorizedError, AuthKeyDuplicatedError):
             self._healthy = False
             raise
+        finally:
+            # By the answer too: then no delay on the way can bring two requests closer together.
+            self._pause_from_now()
         self._healthy = True
         return answer
+
+    def _pause_from_now(self) -> None:
+        self._next_request_at = time.monotonic() + random.uniform(*self._pace_seconds)  # noqa: S311  # pacing
 
     @property
     def health(self) -> bool | None:
