@@ -8,7 +8,7 @@
 Needs Telethon and aiohttp, and nothing of Latchkey itself: the folder may be copied.
 """
 
-from client.errors import (
+from .errors import (
     AccessDenied,
     LatchkeyError,
     LatchkeyUnavailable,
@@ -18,7 +18,7 @@ from client.errors import (
     SessionNotActive,
     SessionNotFound,
 )
-from client.latchkey import Latchkey
+from .latchkey import Latchkey
 
 __all__ = [
     "AccessDenied",

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from client.errors import (
+from .errors import (
     AccessDenied,
     LatchkeyError,
     LatchkeyUnavailable,

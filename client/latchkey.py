@@ -6,10 +6,11 @@ import os
 import socket
 from typing import Any
 
-from client.api import LeaseApi
-from client.lease import SessionLease
+from .api import LeaseApi
+from .lease import SessionLease
 
 PACE_SECONDS = (0.2, 0.5)
+RENEW_SECONDS = 20.0
 
 
 class Latchkey:
@@ -20,11 +21,21 @@ class Latchkey:
         api_key: with the scope ``sessions:open``.
         pace_seconds: the pause between the starts of two requests of a leased client, at least and at most. Telegram limits
             accounts that ask faster.
+        renew_seconds: the longest pause between two renewals of a lease. A session that is revoked leaves its holder 60 s,
+            whatever was granted, and a refused renewal is how the holder hears of it.
     """
 
-    def __init__(self, base_url: str, api_key: str, *, pace_seconds: tuple[float, float] = PACE_SECONDS) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        pace_seconds: tuple[float, float] = PACE_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
+    ) -> None:
         self._base_url = base_url
         self._api_key = api_key
+        self._renew_seconds = renew_seconds
         self._pace_seconds = pace_seconds
 
     def lease(
@@ -52,6 +63,7 @@ class Latchkey:
             holder=holder or f"{socket.gethostname()}:{os.getpid()}",
             ttl_seconds=ttl_seconds,
             purpose=purpose,
+            renew_seconds=self._renew_seconds,
             pace_seconds=self._pace_seconds,
             options=options,
         )

@@ -16,9 +16,9 @@ from typing import Any
 
 from telethon.errors import AuthKeyDuplicatedError, AuthKeyNotFound, UnauthorizedError
 
-from client.api import GrantedLease, LeaseApi
-from client.errors import LatchkeyError, LatchkeyUnavailable, LeaseLost, SessionDead, SessionLeased
-from client.telegram import LeasedClient
+from .api import GrantedLease, LeaseApi
+from .errors import LatchkeyError, LatchkeyUnavailable, LeaseLost, SessionDead, SessionLeased
+from .telegram import LeasedClient
 
 DISCONNECT_SECONDS = 3.0
 
@@ -37,7 +37,7 @@ class SessionLease:
     When the lease is lost, the block is cancelled where it stands, and leaves with ``LeaseLost``.
 
     Args:
-        ttl_seconds: 10 to 3600; renewed at a third of it.
+        ttl_seconds: 10 to 3600; renewed at a third of it, if that is sooner than ``renew_seconds``.
         options: of Telethon's ``TelegramClient``.
     """
 
@@ -48,6 +48,7 @@ class SessionLease:
         holder: str,
         ttl_seconds: int,
         purpose: str | None,
+        renew_seconds: float,
         pace_seconds: tuple[float, float],
         options: dict[str, Any],
     ) -> None:
@@ -58,9 +59,11 @@ class SessionLease:
         self._pace_seconds = pace_seconds
         self._options = options
         self._margin_seconds = min(10.0, max(DISCONNECT_SECONDS, ttl_seconds / 4))
+        self._renew_seconds = min(renew_seconds, ttl_seconds / 3)
         self._until = 0.0
         self._granted: GrantedLease | None = None
         self._client: LeasedClient | None = None
+        self._disconnected = True
         self._keeper: asyncio.Task[None] | None = None
         self._lost: LeaseLost | None = None
         self._body: asyncio.Task[Any] | None = None
@@ -115,7 +118,7 @@ class SessionLease:
             LeaseLost: it may not.
         """
         if self._lost is not None or time.monotonic() >= self._until - self._margin_seconds:
-            raise self._lost or LeaseLost("The lease could not be renewed in time.")
+            raise self._lost or LeaseLost("The lease is over: given up, or not renewed in time.")
 
     # --- the lease
 
@@ -150,7 +153,7 @@ class SessionLease:
             await self._disconnect()
 
     async def _renew_until_lost(self) -> None:
-        pause = self._ttl_seconds / 3
+        pause = self._renew_seconds
         while True:
             await asyncio.sleep(min(pause, self._left_seconds()))
             left = self._left_seconds()
@@ -167,7 +170,7 @@ class SessionLease:
                 raise LeaseLost(exc.detail) from exc
             else:
                 self._until = asked_at + self._ttl_seconds
-                pause = self._ttl_seconds / 3
+                pause = self._renew_seconds
 
     async def _renew(self) -> None:
         assert self._client is not None
@@ -185,6 +188,9 @@ class SessionLease:
 
     async def _release(self) -> None:
         assert self._granted is not None
+        if not self._disconnected:
+            _log.warning("lease not released, it runs out: the client may still be connected")
+            return
         try:
             await self._api.release(self._granted.lease_id)
         except LatchkeyError as exc:
@@ -202,6 +208,7 @@ class SessionLease:
         )
 
     async def _connect(self, client: LeasedClient) -> None:
+        self._disconnected = False
         # Whoever held the session before may have used it a moment ago.
         await asyncio.sleep(random.uniform(*self._pace_seconds))  # noqa: S311  # pacing
         try:
@@ -224,6 +231,8 @@ class SessionLease:
     async def _disconnect(self) -> None:
         if self._client is None:
             return
+        self._until = 0.0  # nothing leaves from here on: Telethon may be in the middle of reconnecting
         with contextlib.suppress(TimeoutError, OSError):
             async with asyncio.timeout(DISCONNECT_SECONDS):
                 await self._client.disconnect()
+                self._disconnected = True

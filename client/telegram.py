@@ -16,7 +16,7 @@ from telethon.errors import AuthKeyDuplicatedError, UnauthorizedError
 from telethon.network import ConnectionTcpFull
 from telethon.sessions import StringSession
 
-from client.errors import LeaseLost
+from .errors import LeaseLost
 
 Guard = Callable[[], None]
 """Raises LeaseLost once the session may not be used any more."""
@@ -90,7 +90,11 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
 
 
 def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:
-    """Telethon reconnects without a pause when a server accepts and closes; this transport makes it wait."""
+    """Telethon reconnects without a pause when a server accepts and closes; this transport makes it wait.
+
+    It also asks the guard before anything leaves, because Telethon sends by itself: keep-alives, acknowledgements, and
+    requests again that sat out a flood wait.
+    """
 
     class CalmTransport(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships no types
         """One client's way to Telegram: Telethon connects the same object anew each time."""
@@ -106,11 +110,20 @@ def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:
                 longest = min(_FIRST_PAUSE_SECONDS * 2**self._failures, _LONGEST_PAUSE_SECONDS)
                 await asyncio.sleep(longest * random.uniform(0.5, 1.0))  # noqa: S311  # spreads load only
             self._failures = min(self._failures + 1, 10)
-            try:
-                guard()
-            except LeaseLost as exc:
-                raise ConnectionError("the lease is over") from exc
+            _ask(guard)
             self._connected_at = time.monotonic()
             await super().connect(timeout=timeout, ssl=ssl)
 
+        async def send(self, data: bytes) -> None:
+            """Send, as long as the lease lasts."""
+            _ask(guard)
+            await super().send(data)
+
     return CalmTransport
+
+
+def _ask(guard: Guard) -> None:
+    try:
+        guard()
+    except LeaseLost as exc:
+        raise ConnectionError("the lease is over") from exc
