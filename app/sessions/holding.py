@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import ColumnExpressionArgument
+from sqlalchemy.exc import IntegrityError
 
 from app.core import Core
 from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
-from app.sessions.store import give_up_lease, take_lease
+from app.sessions.store import fingerprint, give_up_lease, take_lease, write_held
 from app.settings import DataCentre
 from app.telegram.connection import read_string_session
 from app.telegram.identity import ApiIdentity, identity_for
@@ -56,6 +57,10 @@ class HeldSession:
         if time.monotonic() >= self.until:
             raise HoldLost("This process held the session for too long.")
 
+    def left_seconds(self) -> float:
+        """For how long the session may still be used: the connection must be closed by then, too."""
+        return max(0.0, self.until - time.monotonic())
+
 
 def hold_session(
     core: Core,
@@ -78,6 +83,7 @@ def hold_session(
 
     Raises:
         SealBroken, Conflict: the session does not open, or was erased; the lease is not taken.
+        KeyUnavailable, Transient: its key is not to be had now; the lease is not taken.
     """
     until = time.monotonic() + HOLD_SECONDS - _MARGIN_SECONDS
     with core.transaction() as db:
@@ -114,6 +120,24 @@ def hold_session(
         data_centre=data_centre,
         until=until,
     )
+
+
+def claim_auth_key(core: Core, held: HeldSession) -> bool:
+    """Make sure that no other session has this one's auth key, which must come before the key is used.
+
+    A session from a backup came without the note of its key, and a dead one gave it up.
+
+    Returns:
+        False: another session has it.
+    """
+    if held.row.auth_key_hash is not None:
+        return True
+    try:
+        with core.transaction() as db:
+            write_held(db, session_id=held.row.id, lease_id=held.lease_id, auth_key_hash=fingerprint(held.auth_key))
+    except IntegrityError:
+        return False
+    return True
 
 
 def let_go(core: Core, held: HeldSession, **changes: Any) -> TelegramSession | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import case, func
 
 from app.clock import utc_now
 from app.core import Core
@@ -148,14 +148,19 @@ def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str)
         Conflict: ``lease_lost``: somebody else took it over, or it was given up already.
     """
     slot = next_slot(session_id, now=utc_now(), interval_seconds=core.settings.validation_interval_seconds)
+    turn = TelegramSession.next_validation_at
     with core.transaction() as db:
         row = give_up_lease(
             db,
             session_id=session_id,
             lease_id=lease_id,
             conditions=(TelegramSession.tenant_id == tenant_id,),
-            # It may have been put off until this lease would have run out.
-            next_validation_at=func.least(TelegramSession.next_validation_at, slot),
+            # If its turn came meanwhile, it was put off until this lease would have run out: it is its turn now.
+            next_validation_at=case(
+                (turn.is_(None), None),  # it is being revoked
+                (turn == TelegramSession.lease_expires_at, database_now()),
+                else_=func.least(turn, slot),
+            ),
         )
         lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
     if lost is not None:

@@ -3,10 +3,12 @@
 The decision, for one session:
 
 1. Take its lease. Somebody holds it still: come back when that ends (see ``app.sessions.revocation``).
-2. ``auth.logOut``; an answer that the key is not authorized (any more) is as good.
-3. Ask on a new connection whose the key is. Only when Telegram does not know is it true.
-4. Erase the ciphertext: it was the one thing that could end the authorization. Tell the tenant.
-5. Anything else: come back later, each time after a longer pause.
+2. Another session has the same auth key (a dead session's string that was imported anew): the authorization is that one's,
+   and only the ciphertext here goes.
+3. ``auth.logOut``; an answer that the key is not authorized (any more) is as good.
+4. Ask on a new connection whose the key is. Only when Telegram does not know is it true.
+5. Erase the ciphertext: it was the one thing that could end the authorization. Tell the tenant.
+6. Anything else: come back later, each time after a longer pause.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from app.errors import AppError, Conflict, FloodWait, SealBroken, Transient
 from app.logs import get_logger
 from app.models import TelegramSession
 from app.sessions.events import queue_session_event
-from app.sessions.holding import HeldSession, hold_session, let_go
+from app.sessions.holding import HeldSession, claim_auth_key, hold_session, let_go
 from app.sessions.store import NO_LEASE, OWN_HOLDER_PREFIX, database_now, give_up_lease
 from app.sessions.verdicts import ERASED
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
 from app.vault.audit import record_event
+from app.vault.providers import KeyUnavailable
 
 LogOut = Literal["done", "not_pending", "leased", "put_off"]
 """What a try came to."""
@@ -43,6 +46,7 @@ _LEAVING = ("revoking", "replaced")
 _HOLDER = OWN_HOLDER_PREFIX + "revocation"
 _VISIT_SECONDS = 40.0
 _PAUSES_SECONDS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+_KEY_AWAY_SECONDS = 300.0
 
 _log = get_logger(__name__)
 
@@ -56,6 +60,9 @@ async def log_out_session(core: Core, telegram: TelegramParts, session_id: str) 
     in_thread = telegram.runtime.in_thread
     try:
         held = await in_thread(_hold, core, session_id)
+    except (KeyUnavailable, Transient) as exc:
+        _log.warning("revocation.put_off", session_id=session_id, code=exc.code, detail=exc.detail)
+        return await in_thread(_come_back, core, session_id, seconds=_KEY_AWAY_SECONDS)
     except SealBroken as exc:
         # Its key may come back (a KMS grant, a restored key row); without it nothing can be logged out.
         _log.error("revocation.seal_broken", session_id=session_id, detail=exc.detail)
@@ -65,9 +72,11 @@ async def log_out_session(core: Core, telegram: TelegramParts, session_id: str) 
     if held is None:
         return await in_thread(_come_back_after_lease, core, session_id)
     try:
+        if not await in_thread(claim_auth_key, core, held):
+            return await in_thread(_finish, core, held, action="session.erased")
         wait_seconds = await _try(core, telegram, held)
         if wait_seconds is None:
-            return await in_thread(_finish, core, held)
+            return await in_thread(_finish, core, held, action="session.logged_out")
         return await in_thread(_fail, core, held, wait_seconds=wait_seconds)
     except BaseException:
         await in_thread(let_go, core, held)
@@ -88,7 +97,7 @@ def _hold(core: Core, session_id: str) -> HeldSession | None:
 async def _try(core: Core, telegram: TelegramParts, held: HeldSession) -> float | None:
     """None: logged out, and verified. Otherwise how long to wait at least before another try."""
     try:
-        async with asyncio.timeout(_VISIT_SECONDS), Visit(core, telegram, held) as visit:
+        async with asyncio.timeout(min(_VISIT_SECONDS, held.left_seconds())), Visit(core, telegram, held) as visit:
             return None if await _log_out(visit) else 0.0
     except FloodWait as exc:
         return telegram.floods.countdown(exc.wait_seconds)
@@ -110,7 +119,7 @@ async def _log_out(visit: Visit) -> bool:
     return False
 
 
-def _finish(core: Core, held: HeldSession) -> LogOut:
+def _finish(core: Core, held: HeldSession, *, action: str) -> LogOut:
     with core.transaction() as db:
         row = give_up_lease(
             db,
@@ -121,7 +130,7 @@ def _finish(core: Core, held: HeldSession) -> LogOut:
         )
         if row is None:
             return "put_off"
-        _tell(core, db, row)
+        _tell(core, db, row, action=action)
     return "done"
 
 
@@ -141,7 +150,7 @@ def _finish_erased(core: Core, session_id: str) -> LogOut:
         )
         if row is None:
             return "not_pending"
-        _tell(core, db, row)
+        _tell(core, db, row, action="session.erased")
     return "done"
 
 
@@ -156,12 +165,12 @@ def _ended() -> dict[str, object]:
     }
 
 
-def _tell(core: Core, db: DatabaseSession, row: TelegramSession) -> None:
+def _tell(core: Core, db: DatabaseSession, row: TelegramSession, *, action: str) -> None:
     record_event(
         db,
         tenant_id=row.tenant_id,
         actor=core.actor,
-        action="session.logged_out",
+        action=action,
         subject=row.id,
         reason=row.reason or row.status,
     )

@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
@@ -34,14 +33,15 @@ from app.logs import get_logger
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
-from app.sessions.holding import HeldSession, HoldLost, hold_session, let_go
+from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, let_go
 from app.sessions.planning import put_off
 from app.sessions.schedule import next_slot
-from app.sessions.store import OWN_HOLDER_PREFIX, fingerprint, write_held
+from app.sessions.store import OWN_HOLDER_PREFIX
 from app.sessions.verdicts import LogInAgain, Outcome, found_alive, found_dead, found_nothing, refuse_import
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
+from app.vault.providers import KeyUnavailable
 
 SESSIONS_AT_ONCE = 16
 START_SECONDS = 15.0
@@ -105,13 +105,14 @@ async def validate(
         if held is None:
             return None
         outcome = await _validate_held(core, telegram, held, log_in_again)
-    except Unavailable as exc:
+    except (Unavailable, Transient) as exc:
         _log.warning("validation.put_off", session_id=session_id, detail=exc.detail)
         return None
-    except SealBroken as exc:
-        _log.error("validation.seal_broken", session_id=session_id, detail=exc.detail)
+    except (SealBroken, KeyUnavailable) as exc:
+        _log.error("validation.sealed", session_id=session_id, code=exc.code, detail=exc.detail)
         outcome = "sealed"
-        await telegram.runtime.in_thread(_skip_turn, core, session_id, ticket)
+        with contextlib.suppress(Unavailable):  # then it is due again when its ticket ends
+            await telegram.runtime.in_thread(_skip_turn, core, session_id, ticket)
     except Exception:  # noqa: BLE001  # the outermost edge of this session's part of the task: its batch goes on
         _log.exception("validation.failed", session_id=session_id)
     core.metrics.session_validations.labels(outcome=outcome).inc()
@@ -138,7 +139,7 @@ def _skip_turn(core: Core, session_id: str, ticket: datetime) -> None:
 async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
     in_thread = telegram.runtime.in_thread
     try:
-        if held.row.auth_key_hash is None and not await in_thread(_claim_auth_key, core, held):
+        if not await in_thread(claim_auth_key, core, held):
             outcome = await in_thread(refuse_import, core, held, reason="duplicate", cause="session_exists")
         else:
             outcome = await _examine(core, telegram, held, log_in_again)
@@ -148,16 +149,6 @@ async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession,
     if outcome == "lost":  # the verdict was not written, so it did not end the lease either
         await in_thread(let_go, core, held)
     return outcome
-
-
-def _claim_auth_key(core: Core, held: HeldSession) -> bool:
-    """Note the auth key of a session that came without (from a backup). False: another session has it already."""
-    try:
-        with core.transaction() as db:
-            write_held(db, session_id=held.row.id, lease_id=held.lease_id, auth_key_hash=fingerprint(held.auth_key))
-    except IntegrityError:
-        return False
-    return True
 
 
 async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
@@ -185,7 +176,7 @@ async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_i
 
 
 async def _ask(core: Core, telegram: TelegramParts, held: HeldSession) -> Account:
-    async with asyncio.timeout(_VISIT_SECONDS), Visit(core, telegram, held) as visit:
+    async with asyncio.timeout(min(_VISIT_SECONDS, held.left_seconds())), Visit(core, telegram, held) as visit:
         try:
             account = await _whose(visit)
         except NotAuthorized as exc:

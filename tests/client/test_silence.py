@@ -60,7 +60,7 @@ def test_nothing_leaves_once_the_lease_is_over(stage: Stage) -> None:
 
 
 def test_a_client_that_may_still_be_connected_keeps_its_lease(stage: Stage, latchkey: Latchkey) -> None:
-    """A block that is cancelled while it disconnects does not know that it has: the lease runs out instead of being given up."""
+    """Cancelled while it disconnects, a block does not know that it has: the lease runs out instead of being given up."""
     session_id = stage.connect()
     leaving = asyncio.Event()
 

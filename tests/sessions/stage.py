@@ -23,7 +23,7 @@ from app.clock import utc_now
 from app.core import Core
 from app.ids import new_id
 from app.logins.again import log_in_again
-from app.models import AuditEvent, TelegramSession, WebhookEndpoint, WebhookMessage
+from app.models import AuditEvent, EncryptionKey, TelegramSession, WebhookEndpoint, WebhookMessage
 from app.sessions.claim import Account, claim_session
 from app.sessions.leases import Lease, acquire_lease
 from app.sessions.logging_out import log_out_session
@@ -121,6 +121,12 @@ class Stage(AbstractContextManager["Stage"]):
         """Write to a session's row, as time or a restore would."""
         with self.core.transaction() as db:
             db.execute(update(TelegramSession).where(TelegramSession.id == session_id).values(**values))
+
+    def lose_key(self, session_id: str) -> None:
+        """Take away the key encryption key that a session needs, as a disabled KMS key would be."""
+        with self.core.transaction() as db:
+            db.get_one(EncryptionKey, db.get_one(TelegramSession, session_id).key_id).wrapping_key_id = "local-away"
+        self.core.keyring.forget()
 
     def api_key(self) -> str:
         """A key of Alice's that may open sessions."""

@@ -11,7 +11,9 @@ from sqlalchemy import func, select
 from app.errors import Conflict, InvalidInput
 from app.models import TelegramSession
 from app.sessions.importing import import_session
+from app.sessions.leases import release_lease
 from app.sessions.planning import VALIDATE_BATCH_TASK
+from app.sessions.revocation import revoke_session
 from app.settings import DataCentre
 from app.telegram.connection import make_string_session
 from app.vault.places import session_place
@@ -132,6 +134,25 @@ def test_a_revoked_sessions_key_may_come_again(stage: Stage) -> None:
     assert run_import(stage) == {"ownership_mismatch": 1}
     bring(stage, string, telegram_user_id=user_id)
     assert run_import(stage) == {"ok": 1}
+
+
+def test_a_dead_sessions_key_that_came_again_is_not_logged_out_with_the_dead_one(stage: Stage) -> None:
+    """Banned, let back, imported anew: deleting the old session erases it, and the authorization stays the new one's."""
+    user_id = stage.account()
+    old = stage.connect(user_id)
+    lease = stage.lease(old)
+    release_lease(stage.core, tenant_id="alice", session_id=old, lease_id=lease.lease_id)
+    stage.fault(old, "users.getUsers", error="USER_DEACTIVATED_BAN", times=1)
+    assert stage.validate(old) == {"invalid": 1}
+    new = bring(stage, lease.session_string, telegram_user_id=user_id)
+    assert run_import(stage) == {"ok": 1}
+
+    revoke_session(stage.core, tenant_id="alice", session_id=old, actor="test", reason="requested")
+    assert stage.log_out(old) == "done"
+    assert (stage.row(old).status, stage.row(old).session_sealed) == ("revoked", None)
+    assert [action for action, _, _ in stage.audit(old)][-1] == "session.erased"
+    assert stage.calls("auth.logOut") == 0
+    assert stage.validate(new.id) == {"ok": 1}
 
 
 @pytest.mark.parametrize("text", ["", "1", "nonsense", "1" + "A" * 351, "2" + "A" * 352])

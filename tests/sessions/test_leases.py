@@ -15,6 +15,8 @@ from app.core import Core
 from app.errors import Conflict, NotFound, SessionLeased
 from app.models import AuditEvent, TelegramSession
 from app.sessions.leases import Lease, acquire_lease, release_lease, renew_lease
+from app.sessions.planning import plan_validations
+from app.sessions.revocation import revoke_session
 from tests.sessions.rows import give_session
 
 
@@ -156,6 +158,30 @@ def test_a_healthy_renewal_counts_as_validation(core: Core) -> None:
     row = read(core, session_id)
     assert row.next_validation_at is not None
     assert row.next_validation_at <= utc_now()
+
+
+def test_a_session_that_looks_dead_is_validated_when_its_lease_ends(core: Core) -> None:
+    """Also when the planner had come by meanwhile, and put it off until an hour's lease would have run out."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id, ttl_seconds=3600)
+    renew_lease(
+        core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, ttl_seconds=3600, healthy=False
+    )
+    assert plan_validations(core) == 0
+    put_off_until = read(core, session_id).next_validation_at
+    assert put_off_until is not None
+    assert put_off_until > utc_now() + timedelta(minutes=59)
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    assert plan_validations(core) == 1
+
+
+def test_a_session_that_leaves_gets_no_turn_when_its_lease_is_released(core: Core) -> None:
+    """Revoked while it was leased: there is nothing to validate any more."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id)
+    revoke_session(core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    assert read(core, session_id).next_validation_at is None
 
 
 @pytest.mark.parametrize("status", ["quarantined", "invalid", "revoking", "revoked", "replaced"])

@@ -172,6 +172,19 @@ def test_a_holder_that_stays_loses_the_session_when_the_grace_is_over(stage: Sta
     assert stage.log_out(session_id) == "done"
 
 
+def test_a_key_that_is_away_puts_the_log_out_off(stage: Stage) -> None:
+    """Without it nothing can be logged out; the ciphertext stays, and the sweep comes back."""
+    session_id = stage.connect()
+    revoke(stage, session_id)
+    stage.lose_key(session_id)
+    assert stage.log_out(session_id) == "put_off"
+    row = stage.row(session_id)
+    assert (row.status, row.logout_pending, row.lease_id) == ("revoking", True, None)
+    assert row.session_sealed is not None
+    assert row.next_logout_at is not None
+    assert row.next_logout_at > utc_now() + timedelta(seconds=60)
+
+
 def test_a_replaced_session_is_logged_out_and_stays_replaced(stage: Stage) -> None:
     """The newest session of an account wins; the older one's lease is cut short and its key logged out."""
     stage.listen()

@@ -197,6 +197,17 @@ def test_a_session_that_does_not_open_spoils_no_batch(stage: Stage) -> None:
     assert stage.counted("sealed") == 1
 
 
+def test_a_key_that_is_away_is_no_death(stage: Stage) -> None:
+    """KMS denies the key for now: counted, and looked at again at the session's next turn; nothing else changes."""
+    session_id = stage.connect()
+    stage.lose_key(session_id)
+    assert stage.validate(session_id) == {"sealed": 1}
+    row = stage.row(session_id)
+    assert (row.status, row.lease_id) == ("active", None)
+    assert row.next_validation_at is not None
+    assert row.next_validation_at > utc_now()
+
+
 def test_a_revocation_that_begins_meanwhile_wins(stage: Stage) -> None:
     """The verdict of a validation under way is dropped, and its lease given up at once."""
     session_id = stage.connect()

@@ -1,0 +1,84 @@
+"""A worker's room: validations and log-outs that wait for Telegram leave threads for everything else."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import ModuleType
+
+import pytest
+
+from app.clock import utc_now
+from app.sessions.planning import TICKET_SECONDS
+from app.sessions.revocation import revoke_session
+from tests.sessions.stage import Stage
+from tests.waiting import wait_until
+
+ROOM = 3
+
+
+@pytest.fixture
+def tasks(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The tasks of sessions as a worker runs them, with the stage's parts."""
+    settings = stage.settings
+    environment = {
+        "DATABASE_URL": settings.database_url,
+        "REDIS_URL": settings.redis_url,
+        "TELEGRAM_API_ID": str(settings.telegram_api_id),
+        "TELEGRAM_API_HASH": settings.telegram_api_hash.get_secret_value(),
+        "LOCAL_KEY_FILE": str(settings.local_key_file),
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    module = importlib.import_module("tasks.sessions")
+    parts = importlib.import_module("tasks.bootsteps").parts
+    parts.core, parts.telegram = stage.core, stage.parts
+    yield module
+    del parts.core, parts.telegram
+
+
+def test_a_batch_that_finds_no_room_goes_back_at_once(stage: Stage, tasks: ModuleType) -> None:
+    """Telegram is slow, and every place taken: nothing is sent, the session is due again within seconds, and then validated."""
+    slow, late = [stage.connect() for _ in range(ROOM)], stage.connect()
+    ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
+    for session_id in (*slow, late):
+        stage.change(session_id, next_validation_at=ticket)
+    stage.telegram.add_fault("users.getUsers", delay_ms=4000, times=ROOM)
+    with ThreadPoolExecutor(ROOM) as pool:
+        running = [pool.submit(tasks.validate_session_batch, ticket.isoformat(), each) for each in slow]
+        wait_until(lambda: [stage.row(each).lease_id for each in slow].count(None) == 0, every_seconds=0.1)
+        began = time.monotonic()
+        tasks.validate_session_batch(ticket.isoformat(), late)
+        assert time.monotonic() - began < 2
+        again_at = stage.row(late).next_validation_at
+        assert again_at is not None
+        assert utc_now() < again_at <= utc_now() + timedelta(seconds=10)
+        assert stage.row(late).lease_id is None
+        for each in running:
+            each.result(20)
+    assert stage.counted("ok") == ROOM
+    tasks.validate_session_batch(again_at.isoformat(), late)
+    assert stage.counted("ok") == ROOM + 1
+
+
+def test_a_log_out_that_finds_no_room_goes_back_at_once(stage: Stage, tasks: ModuleType) -> None:
+    """It is due again within seconds, is not counted as a try, and is done when there is room."""
+    slow, late = [stage.connect() for _ in range(ROOM)], stage.connect()
+    for session_id in (*slow, late):
+        revoke_session(stage.core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+    stage.telegram.add_fault("auth.logOut", delay_ms=4000, times=ROOM)
+    with ThreadPoolExecutor(ROOM) as pool:
+        running = [pool.submit(tasks.log_out_session, each) for each in slow]
+        wait_until(lambda: all(stage.row(each).lease_id for each in slow))
+        tasks.log_out_session(late)
+        row = stage.row(late)
+        assert (row.status, row.logout_tries, row.lease_id) == ("revoking", 0, None)
+        assert row.next_logout_at is not None
+        assert row.next_logout_at <= utc_now() + timedelta(seconds=8)
+        for each in running:
+            each.result(20)
+    tasks.log_out_session(late)
+    assert [stage.row(each).status for each in (*slow, late)] == ["revoked"] * (ROOM + 1)
