@@ -48,7 +48,7 @@ def make_unpooled_engine(database_url: str) -> Engine:
     For rare, short transactions inside somebody else's: from the same pool they could wait for connections whose holders
     wait for them.
     """
-    return create_engine(database_url, poolclass=NullPool, connect_args=_CONNECT_ARGS)
+    return create_engine(database_url, poolclass=NullPool, hide_parameters=True, connect_args=_CONNECT_ARGS)
 
 
 def make_transaction(engine: Engine) -> Transaction:
@@ -60,14 +60,24 @@ def make_transaction(engine: Engine) -> Transaction:
 
     @contextmanager
     def transaction() -> Iterator[DatabaseSession]:
-        try:
-            with DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
-                yield db
-        except (OperationalError, PoolTimeout) as exc:
-            raise Unavailable("The database cannot be reached; try again.") from exc
-        except DBAPIError as exc:
-            if exc.connection_invalidated:
-                raise Unavailable("The database went away; try again.") from exc
-            raise
+        with unavailable_when_away(), DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
+            yield db
 
     return transaction
+
+
+@contextmanager
+def unavailable_when_away() -> Iterator[None]:
+    """Turn what tells that PostgreSQL is away into ``Unavailable``, for a block or (as a decorator) a function.
+
+    Raises (inside the block):
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    try:
+        yield
+    except (OperationalError, PoolTimeout) as exc:
+        raise Unavailable("The database cannot be reached; try again.") from exc
+    except DBAPIError as exc:
+        if exc.connection_invalidated:
+            raise Unavailable("The database went away; try again.") from exc
+        raise

@@ -8,7 +8,7 @@ from app.backups.bucket import Bucket, make_bucket
 from app.backups.expiry import expire_backups as expire
 from app.backups.run import back_up_sessions as back_up
 from app.backups.verifying import verify_backups as verify
-from app.errors import Transient, Unavailable
+from app.errors import Permanent, Transient, Unavailable
 from app.logs import get_logger
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
@@ -32,6 +32,9 @@ def back_up_sessions() -> None:
         )
     except (Transient, Unavailable) as exc:
         _log.warning("backups.put_off", detail=exc.detail)
+        return
+    except Permanent as exc:
+        _log.error("backups.refused", code=exc.code, detail=exc.detail)
         return
     if report is not None and (report.backed_up or report.erased or report.failed):
         _log.info("backups.ran", backed_up=report.backed_up, erased=report.erased, failed=report.failed)
@@ -73,6 +76,9 @@ def expire_backups() -> None:
         )
     except (Transient, Unavailable) as exc:
         _log.warning("backups.expiry_put_off", detail=exc.detail)
+        return
+    except Permanent as exc:
+        _log.error("backups.expiry_refused", code=exc.code, detail=exc.detail)
         return
     if report is not None and (report.expired or report.kept):
         _log.info("backups.expired", expired=report.expired, kept=report.kept)

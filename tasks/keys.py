@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.errors import Transient, Unavailable
+from app.errors import Permanent, Transient, Unavailable
 from app.logs import get_logger
 from app.vault.rotation import rotate_keys as rotate
 from tasks.bootsteps import parts
@@ -29,6 +29,9 @@ def rotate_keys() -> None:
         )
     except (Transient, Unavailable) as exc:
         _log.warning("keys.rotation_put_off", detail=exc.detail)
+        return
+    except Permanent as exc:  # the key encryption key, until somebody mends that
+        _log.error("keys.rotation_refused", code=exc.code, detail=exc.detail)
         return
     if report.replaced or report.resealed or report.retired or report.broken:
         _log.info(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnClause, Integer, Text, column, func, select, update, values
+from sqlalchemy import ColumnClause, DateTime, Integer, Text, column, func, select, update, values
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -22,6 +22,7 @@ from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
 from app.vault.sealing import Place
 
+_A_MOMENT = timedelta(microseconds=1)  # what names tell apart
 _IS_DUE = TelegramSession.backed_up_version.is_distinct_from(TelegramSession.version)  # word for word the index's
 
 
@@ -48,6 +49,16 @@ def count_due(db: DatabaseSession) -> int:
     return db.scalar(select(func.count()).select_from(TelegramSession).where(_IS_DUE)) or 0
 
 
+def read_clock(db: DatabaseSession) -> datetime:
+    """The time that backups go by: the database's, so that runs of different machines agree on which came first."""
+    return db.execute(select(func.clock_timestamp(type_=DateTime(timezone=True)))).scalar_one()
+
+
+def after_last(now: datetime, last: datetime | None) -> datetime:
+    """The time of a session's next object: now, and in any case after its last one, which it would not supersede otherwise."""
+    return now if last is None else max(now, last + _A_MOMENT)
+
+
 def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     """The next due sessions after an id, in the order of ids. Locks nothing: a backup makes nobody wait."""
     rows = db.execute(
@@ -65,8 +76,13 @@ def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
 
 
 def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, ObjectName]:
-    """Write a due session's object and its name: its backup, or its tombstone when it was erased."""
+    """Write a due session's object and its name: its backup, or its tombstone when it was erased.
+
+    Raises:
+        SealBroken, KeyUnavailable, Transient: its key is not to be had.
+    """
     session = due.session
+    now = after_last(now, session.backed_up_at)
     if due.key is None or session.session_sealed is None:
         return make_tombstone(tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now)
     content = Content(
@@ -99,6 +115,20 @@ def list_objects(db: DatabaseSession, names: Iterable[ObjectName]) -> None:
         db.execute(insert(BackupObject).on_conflict_do_nothing(), rows)
 
 
+def list_found_objects(db: DatabaseSession, names: Sequence[ObjectName]) -> None:
+    """Add objects that a walk through the bucket found, so that they hold their keys back.
+
+    A run that was killed did not list its last ones, and a restored database knows only what it was restored from. Left out
+    are sessions without a row (here, to list one is to say that it was deleted) and keys that this database does not have.
+    """
+    sessions, keys = {name.session_id for name in names}, {name.key_id for name in names} - {None}
+    known: set[str | None] = set(db.scalars(select(TelegramSession.id).where(TelegramSession.id.in_(sessions))))
+    known |= set(db.scalars(select(EncryptionKey.openable_id).where(EncryptionKey.openable_id.in_(keys))))
+    list_objects(
+        db, (each for each in names if each.session_id in known and (each.is_tombstone or each.key_id in known))
+    )
+
+
 def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) -> None:
     """Mark the rows that are still as they were read.
 
@@ -117,7 +147,10 @@ def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) ->
     db.execute(
         update(TelegramSession)
         .where(TelegramSession.id.in_(unchanged))
-        .values(backed_up_version=TelegramSession.version, backed_up_at=now)
+        .values(
+            backed_up_version=TelegramSession.version,
+            backed_up_at=func.greatest(now, TelegramSession.backed_up_at + _A_MOMENT),
+        )
         .execution_options(synchronize_session=False)
     )
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import aliased
 
 from app.backups.alone import alone
 from app.backups.bucket import Bucket
-from app.backups.due import list_objects, make_tombstone
+from app.backups.due import after_last, list_found_objects, list_objects, make_tombstone, read_clock
 from app.backups.names import SESSIONS, ObjectName, parse_name
 from app.backups.wrappings import drop_wrappings
 from app.clock import utc_now
@@ -71,7 +71,9 @@ def expire_backups(
         if not mine:
             return None
         report = ExpiryReport(tombstones=_bury_deleted(transaction, bucket))
-        for looked_at, doomed in _doomed_pages(bucket, horizon):
+        for looked_at, doomed, kept in _doomed_pages(bucket, horizon):
+            with transaction() as db:
+                list_found_objects(db, kept)
             gone = bucket.delete(doomed)
             _forget(transaction, gone)
             metrics.backups.labels(outcome="expired").inc(len(gone))
@@ -94,18 +96,20 @@ def expired_of(names: list[ObjectName], horizon: datetime) -> list[ObjectName]:
     return [name for name, successor in pairwise(names) if successor.backed_up_at <= horizon]
 
 
-def _doomed_pages(bucket: Bucket, horizon: datetime) -> Iterator[tuple[int, list[str]]]:
-    """Walk the bucket session by session; yields the count so far and keys to delete, every thousand or so."""
-    looked_at, doomed, reported = 0, list[str](), 0
+def _doomed_pages(bucket: Bucket, horizon: datetime) -> Iterator[tuple[int, list[str], list[ObjectName]]]:
+    """Walk the bucket session by session; yields the count so far, keys to delete and what stays, every thousand or so."""
+    looked_at, doomed, kept, reported = 0, list[str](), list[ObjectName](), 0
     names = (name for key in bucket.list_keys(SESSIONS) if (name := parse_name(key)) is not None)
     for _, group in groupby(names, key=lambda name: (name.tenant_id, name.session_id)):
         session = list(group)
         looked_at += len(session)
-        doomed += [name.object_key for name in expired_of(session, horizon)]
+        expired = expired_of(session, horizon)
+        doomed += [name.object_key for name in expired]
+        kept += [name for name in session if name not in expired]
         if looked_at - reported >= _BATCH or len(doomed) >= _BATCH:
-            yield looked_at, doomed
-            doomed, reported = [], looked_at
-    yield looked_at, doomed
+            yield looked_at, doomed, kept
+            doomed, kept, reported = [], [], looked_at
+    yield looked_at, doomed, kept
 
 
 def _forget(transaction: Transaction, object_keys: list[str]) -> None:
@@ -125,7 +129,12 @@ def _bury_deleted(transaction: Transaction, bucket: Bucket) -> int:
     """Put tombstones on sessions whose rows were deleted, with their tenant say: we listed a backup, there is no row."""
     tomb = aliased(BackupObject)
     deleted = (
-        select(BackupObject.tenant_id, BackupObject.session_id, func.max(BackupObject.version))
+        select(
+            BackupObject.tenant_id,
+            BackupObject.session_id,
+            func.max(BackupObject.version),
+            func.max(BackupObject.backed_up_at),
+        )
         .where(
             ~exists().where(TelegramSession.id == BackupObject.session_id),
             ~exists().where(
@@ -140,12 +149,14 @@ def _bury_deleted(transaction: Transaction, bucket: Bucket) -> int:
     buried = 0
     while True:
         with transaction() as db:
-            rows = db.execute(deleted).all()
+            now, rows = read_clock(db), db.execute(deleted).all()
         if not rows:
             return buried
         names = []
-        for tenant_id, session_id, version in rows:
-            body, name = make_tombstone(tenant_id=tenant_id, session_id=session_id, version=version, now=utc_now())
+        for tenant_id, session_id, version, last in rows:
+            body, name = make_tombstone(
+                tenant_id=tenant_id, session_id=session_id, version=version, now=after_last(now, last)
+            )
             bucket.put(name.object_key, body)
             names.append(name)
         with transaction() as db:

@@ -18,12 +18,16 @@ from app.vault.sealing import open_under
 
 
 class OpenedBackup(NamedTuple):
-    """A backup that was seen to open. The string session itself is not kept."""
+    """A backup that was seen to open. The string session itself is not kept.
+
+    ``superseded``: the bucket has, or may have, a newer object of the session, which this one is chosen over.
+    """
 
     name: ObjectName
     content: Content
     key: OpenedKey
     tenant_overrides: dict[str, Any]
+    superseded: bool = False
 
 
 def download_backup(bucket: Bucket, name: ObjectName) -> Content:

@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 
 from app.backups.names import ObjectName, parse_name
+from app.database import unavailable_when_away
 
 _PAGE = 1000
 
@@ -106,8 +107,12 @@ class RestorePlan:
 
 @contextmanager
 def open_plan(engine: Engine) -> Iterator[RestorePlan]:
-    """An empty plan, on a connection of its own, for a block."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    """An empty plan, on a connection of its own, for a block.
+
+    Raises:
+        Unavailable: PostgreSQL is away.
+    """
+    with unavailable_when_away(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         _plan.create(connection)
         try:
             yield RestorePlan(connection)

@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from app.backups.bucket import PARALLEL, Bucket, ObjectMissing
 from app.backups.content import BackupCorrupt
+from app.backups.due import list_found_objects
 from app.backups.manifest import read_manifest
 from app.backups.names import MANIFESTS, SESSIONS, ObjectName, parse_name, tenant_prefix
 from app.backups.opening import OpenedBackup, download_backup, open_backup
@@ -29,9 +30,8 @@ from app.backups.plan import Candidate, RestorePlan, open_plan
 from app.backups.rows import RestoreOptions, write_sessions
 from app.backups.wrappings import BackupKeys
 from app.database import Transaction
-from app.errors import AppError
+from app.errors import AppError, Permanent
 from app.vault.keyring import KeyRing
-from app.vault.providers import KeyUnavailable
 
 BATCH_SESSIONS = 100
 LONGEST_LEASE = timedelta(hours=1)
@@ -89,7 +89,8 @@ def restore_sessions(
         The report; ``lost`` has the ids of sessions none of whose backups could be used.
 
     Raises:
-        Transient: the bucket or the key provider is away; what was restored stays.
+        Transient, Unavailable: the bucket, the key provider or PostgreSQL is away; what was restored stays.
+        Permanent: the bucket refuses to be listed.
     """
     report = RestoreReport()
     keys = BackupKeys(bucket, keyring, why="to restore backups")
@@ -99,9 +100,12 @@ def restore_sessions(
         report.sessions, done = plan.count_sessions(at), 0
         on_progress(0, report.sessions)
         for page in plan.pages(at, limit=BATCH_SESSIONS):
-            found = threads.map(partial(_find, bucket, keys), page)
+            found = threads.map(partial(_find, bucket, keys, at is not None), page)
             usable = [opened for opened in (_account(report, each) for each in found) if opened is not None]
             written = write_sessions(transaction, usable, options)
+            if not dry_run:
+                with transaction() as db:
+                    list_found_objects(db, [each.name for candidates in page for each in candidates if each.listed])
             report.restored += len(written.restored)
             report.left_alone += len(written.left_alone)
             for opened in written.refused:
@@ -118,8 +122,8 @@ def _make_plan(plan: RestorePlan, bucket: Bucket, tenant_id: str | None, report:
     for object_key in bucket.list_keys(MANIFESTS):
         try:
             names = [name for name in read_manifest(bucket, object_key) if tenant_id in (None, name.tenant_id)]
-        except (BackupCorrupt, ObjectMissing) as exc:
-            report.problems.append(Problem(object_key, "corrupt", exc.detail))
+        except Permanent as exc:
+            report.problems.append(_problem(object_key, exc))
             continue
         plan.add(names, listed=False)
 
@@ -133,7 +137,7 @@ class _Found(NamedTuple):
     problems: Sequence[tuple[ObjectName, AppError]]
 
 
-def _find(bucket: Bucket, keys: BackupKeys, candidates: Sequence[Candidate]) -> _Found:
+def _find(bucket: Bucket, keys: BackupKeys, of_the_past: bool, candidates: Sequence[Candidate]) -> _Found:
     problems: list[tuple[ObjectName, AppError]] = []
     # Older ones that are not listed have expired, as far as anybody can tell.
     for candidate in (candidates[0], *(older for older in candidates[1:] if older.listed)):
@@ -141,9 +145,11 @@ def _find(bucket: Bucket, keys: BackupKeys, candidates: Sequence[Candidate]) -> 
         if name.is_tombstone:
             return _Found(name.session_id, None, True, problems)
         try:
-            return _Found(name.session_id, _open(bucket, keys, candidate), False, problems)
-        except (ObjectMissing, BackupCorrupt, KeyUnavailable) as exc:
+            opened = _open(bucket, keys, candidate)._replace(superseded=of_the_past or bool(problems))
+        except Permanent as exc:  # one that the bucket refuses to hand out, too
             problems.append((name, exc))
+        else:
+            return _Found(name.session_id, opened, False, problems)
     return _Found(candidates[0].name.session_id, None, False, problems)
 
 
@@ -163,4 +169,8 @@ def _account(report: RestoreReport, found: _Found) -> OpenedBackup | None:
 
 
 def _add_problem(report: RestoreReport, name: ObjectName, exc: AppError) -> None:
-    report.problems.append(Problem(name.object_key, exc.code.removeprefix("backup_"), exc.detail))
+    report.problems.append(_problem(name.object_key, exc))
+
+
+def _problem(object_key: str, exc: AppError) -> Problem:
+    return Problem(object_key, exc.code.removeprefix("backup_"), exc.detail)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -113,7 +113,8 @@ def _write_session(db: DatabaseSession, backup: OpenedBackup, options: RestoreOp
     written = db.scalar(
         statement.on_conflict_do_update(
             index_elements=[_SESSIONS.c.id],
-            set_={name: statement.excluded[name] for name in row if name != "id"},
+            set_={name: statement.excluded[name] for name in row if name != "id"}
+            | {"fencing_token": func.greatest(_SESSIONS.c.fencing_token + 1, statement.excluded.fencing_token)},
             where=(_SESSIONS.c.version < statement.excluded.version)
             & or_(_SESSIONS.c.lease_expires_at.is_(None), _SESSIONS.c.lease_expires_at <= now),
         ).returning(_SESSIONS.c.id)
@@ -149,7 +150,8 @@ def _session_row(backup: OpenedBackup, now: datetime, options: RestoreOptions) -
         "next_logout_at": free_at if session.logout_pending else None,
         "auth_key_hash": None,  # the validator claims it: only then is it known that no other session has this auth key
         "backed_up_at": backup.name.backed_up_at,
-        "backed_up_version": backup.name.version,
+        # What was chosen over a newer object is backed up again: it would expire, and the next restore would pass it over.
+        "backed_up_version": None if backup.superseded else backup.name.version,
         "lease_id": None,
         "lease_holder": None,
         "lease_purpose": None,

@@ -18,18 +18,19 @@ from sqlalchemy import Engine
 
 from app.backups.alone import alone
 from app.backups.bucket import PARALLEL, Bucket
-from app.backups.due import Due, count_due, find_due, list_objects, make_object, mark_backed_up
+from app.backups.due import Due, count_due, find_due, list_objects, make_object, mark_backed_up, read_clock
 from app.backups.manifest import store_manifest
 from app.backups.names import ObjectName
 from app.backups.wrappings import store_wrappings
 from app.clock import utc_now
 from app.database import Transaction
-from app.errors import Transient
+from app.errors import AppError, Permanent, SealBroken, Transient
 from app.ids import new_id
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.models import BackupRun
 from app.vault.keyring import KeyRing
+from app.vault.providers import KeyUnavailable
 
 BATCH_ROWS = 500
 
@@ -71,7 +72,7 @@ def back_up_sessions(
         The report, or None when another run is under way.
 
     Raises:
-        Transient: the bucket is away: not one object of a batch could be stored.
+        Transient: the bucket or the key provider is away: not one object of a batch could be stored.
         Permanent: the bucket refuses us.
     """
     with alone(engine) as mine:
@@ -80,7 +81,8 @@ def back_up_sessions(
         report = BackupReport(run_id=new_id("bak"), started_at=utc_now())
         store_wrappings(transaction, bucket)
         try:
-            _run(_Run(transaction, keyring, bucket, batch_rows, report), time.monotonic() + limit_seconds, on_progress)
+            run = _Run(transaction, keyring, bucket, batch_rows, report, keys_away={})
+            _run(run, time.monotonic() + limit_seconds, on_progress)
         finally:
             for outcome in ("backed_up", "erased", "failed"):
                 metrics.backups.labels(outcome=outcome).inc(getattr(report, outcome))
@@ -94,6 +96,7 @@ class _Run(NamedTuple):
     bucket: Bucket
     batch_rows: int
     report: BackupReport
+    keys_away: dict[str, AppError]
 
 
 def _run(run: _Run, deadline: float, on_progress: Callable[[int, int], None]) -> None:
@@ -104,23 +107,27 @@ def _run(run: _Run, deadline: float, on_progress: Callable[[int, int], None]) ->
     with ThreadPoolExecutor(PARALLEL, thread_name_prefix="backup") as threads:
         while time.monotonic() < deadline:
             with run.transaction() as db:
-                batch = find_due(db, after=after, limit=run.batch_rows)
+                now, batch = read_clock(db), find_due(db, after=after, limit=run.batch_rows)
             if not batch:
                 report.complete = report.failed == 0
                 return
-            _back_up_batch(run, threads, batch, part)
+            _back_up_batch(run, threads, batch, part, now)
             after, done, part = batch[-1].session.id, done + len(batch), part + 1
             on_progress(done, max(total, done))
 
 
-def _back_up_batch(run: _Run, threads: ThreadPoolExecutor, batch: Sequence[Due], part: int) -> None:
-    report, now = run.report, utc_now()
+def _back_up_batch(run: _Run, threads: ThreadPoolExecutor, batch: Sequence[Due], part: int, now: datetime) -> None:
+    report = run.report
     outcomes = list(threads.map(lambda due: _store(run, due, now), batch))
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Transient)]
+    failures = [outcome for outcome in outcomes if isinstance(outcome, AppError)]
     report.failed += len(failures)
     names = [outcome for outcome in outcomes if isinstance(outcome, ObjectName)]
     if not names:
-        raise failures[0]
+        # A key that is not to be had is its sessions' trouble; all else is the bucket's or the key provider's.
+        away = next((each for each in failures if not isinstance(each, SealBroken | KeyUnavailable)), None)
+        if away is not None:
+            raise away
+        return
     store_manifest(
         run.bucket, run_id=report.run_id, started_at=report.started_at, part=part, created_at=now, objects=names
     )
@@ -133,11 +140,18 @@ def _back_up_batch(run: _Run, threads: ThreadPoolExecutor, batch: Sequence[Due],
     report.backed_up += len(names) - tombstones
 
 
-def _store(run: _Run, due: Due, now: datetime) -> ObjectName | Transient:
-    body, name = make_object(due, run.keyring, now)
+def _store(run: _Run, due: Due, now: datetime) -> ObjectName | AppError:
+    key_id = due.key.id if due.key is not None else ""
+    if key_id in run.keys_away:  # asked once a run is enough
+        return run.keys_away[key_id]
     try:
+        body, name = make_object(due, run.keyring, now)
         run.bucket.put(name.object_key, body)
-    except Transient as exc:
+    except (SealBroken, KeyUnavailable) as exc:
+        _log.error("backup.key_away", key_id=key_id, detail=exc.detail)
+        run.keys_away[key_id] = exc
+        return exc
+    except (Transient, Permanent) as exc:
         _log.warning("backup.failed", session_id=due.session.id, detail=exc.detail)
         return exc
     return name

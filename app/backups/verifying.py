@@ -14,21 +14,20 @@ from app.backups.names import ObjectName, parse_name
 from app.backups.opening import download_backup, open_backup
 from app.backups.wrappings import BackupKeys
 from app.database import Transaction
-from app.errors import AppError
+from app.errors import AppError, Permanent
 from app.ids import new_id
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.models import BackupObject, TelegramSession
 from app.vault.audit import record_event
 from app.vault.keyring import KeyRing
-from app.vault.providers import KeyUnavailable
 
 _log = get_logger(__name__)
 
 
 @dataclass
 class VerifyReport:
-    """What a sample looked like. Keys of objects; ``unavailable``: the key encryption key was not to be had."""
+    """What a sample looked like. Keys of objects; ``unavailable``: the key encryption key, or the object, was not to be had."""
 
     verified: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
@@ -111,7 +110,7 @@ def _look(bucket: Bucket, name: ObjectName, keys: BackupKeys) -> tuple[str, AppE
         return "missing", exc
     except BackupCorrupt as exc:
         return "corrupt", exc
-    except KeyUnavailable as exc:
+    except Permanent as exc:
         return "unavailable", exc
     return "verified", None
 

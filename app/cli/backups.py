@@ -15,6 +15,7 @@ from app.backups.verifying import verify_backups
 from app.cli.custody import open_core, progress_bar
 from app.cli.output import json_option, print_one
 from app.cli.parts import cli_actor
+from app.database import unavailable_when_away
 from app.errors import Conflict, Unavailable
 from app.migrations import current_revision, migrate
 
@@ -121,9 +122,10 @@ def restore(for_real: bool, dry_run: bool, at: str | None, tenant_id: str | None
     with open_core() as core:
         bucket = make_bucket(core.settings)
         if for_real:
-            migrate(core.engine)
+            with unavailable_when_away():
+                migrate(core.engine)
         else:
-            with core.engine.connect() as connection:
+            with unavailable_when_away(), core.engine.connect() as connection:
                 if current_revision(connection) is None:
                     raise Conflict("This database has no tables yet: python -m app migrate makes them.")
         with progress_bar("restoring" if for_real else "rehearsing") as show:

@@ -21,13 +21,15 @@ def destroy_key(*, transaction: Transaction, key_id: str, actor: str, reason: st
 
     Raises:
         NotFound: there is no such key.
-        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet.
+        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet; ``key_destroyed``.
     """
     try:
         with transaction() as db:
             key = db.scalar(select(EncryptionKey).where(EncryptionKey.id == key_id).with_for_update())
             if key is None:
                 raise NotFound(f"There is no key {key_id}.")
+            if key.state == "destroyed":
+                raise Conflict(f"Key {key_id} was destroyed before.", code="key_destroyed")
             needs = count_needs(db, key_id)
             if needs:
                 raise _needed(f"Key {key_id} is needed by {describe_needs(needs)}; {_advice(needs)}")

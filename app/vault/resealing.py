@@ -18,6 +18,7 @@ from app.errors import SealBroken
 from app.logs import get_logger
 from app.vault.keyring import KeyRing
 from app.vault.places import SEALED_TABLES, SealedTable
+from app.vault.providers import KeyUnavailable
 from app.vault.sealing import Place, Sealed
 
 BATCH_ROWS = 500
@@ -45,16 +46,27 @@ def reseal_rows(
     """Re-seal every row at rest under old keys, yielding after each committed batch.
 
     A row that does not open stays as it is, with its key.
+
+    Raises:
+        KeyUnavailable: a key is not to be had; not before the rows under the others are re-sealed.
+        Transient: the key provider is away.
     """
+    away: KeyUnavailable | None = None
     for table in SEALED_TABLES:
         for old_key_id in old_key_ids:
             change = _Change(table, old_key_id, active_key_id)
             after: str | None = ""
             while after is not None:
-                with transaction() as db:
-                    batch = _reseal_batch(db, keyring, change, after, batch_rows)
+                try:
+                    with transaction() as db:
+                        batch = _reseal_batch(db, keyring, change, after, batch_rows)
+                except KeyUnavailable as exc:
+                    away = exc
+                    break
                 yield batch
                 after = batch.go_on_after
+    if away is not None:
+        raise away
 
 
 def _reseal_batch(db: DatabaseSession, keyring: KeyRing, change: _Change, after: str, batch_rows: int) -> Batch:

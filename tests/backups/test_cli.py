@@ -99,6 +99,15 @@ def test_without_a_bucket_the_setting_is_named(shop: Custody, monkeypatch: pytes
     assert "S3_BUCKET is not set" in run("backup", "run", exit_code=2).output
 
 
+@pytest.mark.parametrize("arguments", ["backup run", "backup expire", "backup verify", "restore", "restore --run"])
+def test_a_database_that_is_away_is_one_line(shop: Custody, monkeypatch: pytest.MonkeyPatch, arguments: str) -> None:
+    """No traceback, for people nor in a worker's log."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@127.0.0.1:1/nothing")
+    result = run(*arguments.split(), exit_code=1)
+    assert "Error: The database cannot be reached; try again." in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
 def test_keys_at_the_command_line(shop: Custody) -> None:
     """List, rotate, and what still needs the old key."""
     add_sessions(shop.vault, 2)

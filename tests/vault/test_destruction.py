@@ -65,6 +65,8 @@ def test_a_destroyed_key_is_gone(vault: Vault) -> None:
         vault.another_process().open(place, sealed)
     [event] = vault.events("key.destroyed")
     assert (event.actor, event.subject) == ("cli:alice", sealed.key_id)
+    with pytest.raises(Conflict, match="destroyed before"):
+        _destroy(vault, sealed.key_id)
     [session_id] = add_sessions(vault, 1)
     with pytest.raises(IntegrityError, match="is not present"), vault.transaction() as db:
         db.execute(update(TelegramSession).where(TelegramSession.id == session_id).values(key_id=sealed.key_id))

@@ -6,12 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from app.clock import utc_now
 from app.logins.store import finish
 from app.models import BackupObject, EncryptionKey, Login, TelegramSession, WebhookEndpoint
 from app.vault.places import LOGINS, session_place, webhook_secret_place
+from app.vault.providers import KeyUnavailable
 from app.vault.rotation import settle_states
 from app.vault.sealing import Sealed
 from tests.vault.parts import (
@@ -132,6 +134,25 @@ def test_a_broken_row_does_not_stop_the_others(vault: Vault) -> None:
     assert (report.resealed, report.left, report.broken, report.retired) == (4, 1, [broken], [])
     with vault.transaction() as db:
         assert db.get_one(TelegramSession, broken).session_sealed == b"damaged"
+
+
+def test_a_key_that_is_away_does_not_stop_the_others(vault: Vault) -> None:
+    """Its rows wait until it is back; those under other keys are re-sealed before the trouble is said."""
+    stuck = set(add_sessions(vault, 2))
+    away = vault.keyring.active_key_id()
+    vault.keyring.replace_active(away)
+    vault.keyring.forget()
+    moved = set(add_sessions(vault, 2, tenant_id=BOB))
+    with vault.transaction() as db:
+        db.get_one(EncryptionKey, away).wrapping_key_id = "local-away"
+    vault.keyring.forget()
+    with pytest.raises(KeyUnavailable):
+        vault.rotate()
+    active = next(key_id for key_id, state in vault.key_states().items() if state == "active")
+    with vault.transaction() as db:
+        rows = db.scalars(select(TelegramSession)).all()
+    assert {row.id for row in rows if row.key_id == active} == moved
+    assert {row.id for row in rows if row.key_id == away} == stuck
 
 
 def test_a_locked_row_is_left_for_the_next_run(vault: Vault) -> None:
