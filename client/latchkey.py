@@ -19,7 +19,7 @@ class Latchkey:
     Args:
         base_url: ``https://latchkey.example``.
         api_key: with the scope ``sessions:open``.
-        pace_seconds: the pause between the starts of two requests of a leased client, at least and at most. Telegram limits
+        pace_seconds: the pause between two requests of a leased client, at least and at most. Telegram limits
             accounts that ask faster.
         renew_seconds: the longest pause between two renewals of a lease. A session that is revoked leaves its holder 60 s,
             whatever was granted, and a refused renewal is how the holder hears of it.

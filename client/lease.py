@@ -77,6 +77,7 @@ class SessionLease:
             SessionLeased, SessionNotActive, SessionNotFound, AccessDenied, LatchkeyUnavailable: Latchkey said no.
             SessionDead: Telegram did.
             ConnectionError, TimeoutError: Telegram cannot be reached.
+            FloodWaitError: Telethon's, when Telegram asks this account to wait for longer than a minute.
         """
         async with contextlib.AsyncExitStack() as undo:
             await undo.enter_async_context(self._api)

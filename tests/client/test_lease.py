@@ -238,6 +238,20 @@ def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: Latchkey) -> 
     assert row.next_validation_at <= utc_now()
 
 
+def test_a_short_flood_wait_is_sat_out_and_paced(stage: Stage, latchkey: Latchkey) -> None:
+    """Telethon waits and asks once more by itself; the program's next request keeps its distance from that."""
+    session_id = stage.connect()
+
+    async def use() -> None:
+        async with latchkey.lease(session_id) as client:
+            stage.fault(session_id, "users.getUsers", error="FLOOD_WAIT_1", times=1)
+            assert await client.get_me() is not None
+            assert await client.get_me() is not None
+
+    asyncio.run(use())
+    assert stage.violations() == {}
+
+
 def test_a_lost_connection_comes_back_without_a_storm(
     stage: Stage, latchkey: Latchkey, caplog: pytest.LogCaptureFixture
 ) -> None:
