@@ -202,6 +202,7 @@ class TelegramSession(Base):
     session_sealed: Mapped[bytes | None]
     # SHA-256 of the auth key, unique over all tenants while the session may be used: one auth key is one session.
     auth_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
+    # Device names and api_id: what the session was made with, and stays the same at Telegram for its life.
     device: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
     version: Mapped[int] = mapped_column(server_default=text("1"))

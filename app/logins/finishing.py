@@ -73,7 +73,7 @@ def _store(talk: Conversation, db: DatabaseSession) -> Claimed:
         account=talk.account,
         string_session=talk.connection.string_session(),
         dc_id=talk.connection.data_centre.dc_id,
-        device=talk.identity.device(),
+        device=talk.identity.kept(),
         metadata=login.client_metadata,
         validation_interval_seconds=talk.core.settings.validation_interval_seconds,
     )

@@ -47,7 +47,7 @@ def claim_session(
     account: Account,
     string_session: str,
     dc_id: int,
-    device: dict[str, str],
+    device: dict[str, Any],
     metadata: dict[str, Any],
     validation_interval_seconds: int,
 ) -> Claimed:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -127,8 +128,8 @@ def _refuse_second(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int
         raise _exists(f"This user has an active session, {active}. Revoke it first.")
 
 
-def _device(core: Core, db: DatabaseSession, tenant_id: str) -> dict[str, str]:
-    return identity_for(core.settings, db.get_one(Tenant, tenant_id).telegram).device()
+def _device(core: Core, db: DatabaseSession, tenant_id: str) -> dict[str, Any]:
+    return identity_for(core.settings, db.get_one(Tenant, tenant_id).telegram).kept()
 
 
 def _exists(detail: str) -> Conflict:

@@ -28,8 +28,12 @@ class ApiIdentity:
     lang_code: str = "en"
     proxy: str | None = field(default=None, repr=False)
 
+    def kept(self) -> dict[str, Any]:
+        """What a session must keep for its life, as its row remembers it: overrides for ``identity_for``."""
+        return {"api_id": self.api_id} | self.device()
+
     def device(self) -> dict[str, str]:
-        """The names that a session must keep for its life."""
+        """The names that the session has in the list of devices."""
         return {
             "device_model": self.device_model,
             "system_version": self.system_version,

@@ -230,7 +230,7 @@ class Stage(AbstractContextManager["Stage"]):
                 account=Account(telegram_user_id=user_id, username=None, first_name="Alice", phone=None),
                 string_session=string_session,
                 dc_id=2,
-                device=identity_for(self.settings, {}).device(),
+                device=identity_for(self.settings, {}).kept(),
                 metadata=metadata,
                 validation_interval_seconds=self.settings.validation_interval_seconds,
             ).session_id

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound, SessionLeased
-from app.models import AuditEvent, TelegramSession
+from app.models import AuditEvent, TelegramSession, Tenant
 from app.sessions.leases import Lease, acquire_lease, release_lease, renew_lease
 from app.sessions.planning import plan_validations
 from app.sessions.revocation import revoke_session
@@ -72,6 +72,17 @@ def test_a_lease_opens_the_session_and_the_audit_says_so(core: Core) -> None:
         "api-key:key_alice",
         "leased to bot-1: newsletter",
     )
+
+
+def test_a_session_keeps_the_identity_that_it_was_made_with(core: Core) -> None:
+    """The tenant gets an api_id and a device of its own later: its older sessions are shown to Telegram as ever."""
+    session_id, _ = give_session(core)
+    with core.transaction() as db:
+        db.get_one(Tenant, "alice").telegram = {"api_id": 4711, "api_hash": "new", "device_model": "New"}
+    lease = acquire(core, session_id)
+    assert lease.api_id == core.settings.telegram_api_id
+    assert lease.device["device_model"] == core.settings.telegram_device_model
+    assert "api_id" not in lease.device
 
 
 def test_of_many_simultaneous_acquirers_one_wins(core: Core) -> None:
