@@ -26,6 +26,7 @@ from app.errors import (
 )
 from app.logs import get_logger
 from app.tenants.limits import QuotaUsedUp
+from app.vault.providers import KeyUnavailable
 from web.rate_headers import remember_standing
 
 _log = get_logger(__name__)
@@ -39,6 +40,7 @@ STATUSES: dict[type[AppError], int] = {
     RateLimited: 429,
     Unavailable: 503,
     Transient: 503,
+    KeyUnavailable: 503,
     AppError: 500,
 }
 
@@ -127,12 +129,12 @@ def _from_app_error(error: AppError) -> Response:
         return _internal_error()
     if status > HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request.unavailable", error=error.detail, cause=type(error.__cause__).__name__)
+        if not isinstance(error, Unavailable):  # a sentence for operators here as well: it names keys and their places
+            error = Unavailable("Something that Latchkey needs is away; nothing was done. Try again.")
     headers = {}
     extras: dict[str, object] = dict(error.extras())
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    elif isinstance(error, Transient):
-        headers["Retry-After"] = str(Unavailable.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
         remember_standing(error.standing)
     if isinstance(error, Unauthenticated):

@@ -11,6 +11,7 @@ from app.cli.output import json_option, print_rows
 from app.cli.parts import open_transactions
 from app.database import Transaction
 from app.sessions.read import SessionStatus, SessionView, list_sessions
+from app.tenants.store import read_tenant
 
 _PAGE = 200
 
@@ -27,6 +28,7 @@ def sessions() -> None:
 def _list_sessions(tenant_id: str, status: SessionStatus | None, as_json: bool) -> None:
     """List a tenant's sessions. Session strings are never shown."""
     with open_transactions() as transaction:
+        read_tenant(transaction, tenant_id=tenant_id)  # a typing mistake is no tenant without sessions
         rows = list(_every_session(transaction, tenant_id=tenant_id, status=status))
     columns = ("id", "status", "reason", "telegram_user_id", "username", "created_at", "last_validated_at", "key_id")
     print_rows(rows, columns=columns, as_json=as_json)

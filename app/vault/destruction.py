@@ -21,7 +21,7 @@ def destroy_key(*, transaction: Transaction, key_id: str, actor: str, reason: st
 
     Raises:
         NotFound: there is no such key.
-        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet; ``key_destroyed``.
+        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet. Or it was destroyed before.
     """
     try:
         with transaction() as db:
@@ -29,7 +29,7 @@ def destroy_key(*, transaction: Transaction, key_id: str, actor: str, reason: st
             if key is None:
                 raise NotFound(f"There is no key {key_id}.")
             if key.state == "destroyed":
-                raise Conflict(f"Key {key_id} was destroyed before.", code="key_destroyed")
+                raise Conflict(f"Key {key_id} was destroyed before.")
             needs = count_needs(db, key_id)
             if needs:
                 raise _needed(f"Key {key_id} is needed by {describe_needs(needs)}; {_advice(needs)}")

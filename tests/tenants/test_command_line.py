@@ -135,6 +135,7 @@ def test_sessions_are_listed(run: Run, core: Core) -> None:
     only = run("sessions", "list", "--tenant", "alice", "--status", "revoked")
     assert "ses_1" in only.output
     assert "ses_0" not in only.output
+    assert "There is no tenant alcie" in run("sessions", "list", "--tenant", "alcie").output
 
 
 def test_migrate_brings_an_empty_database_up(run: Run, empty_database: Callable[[], str]) -> None:

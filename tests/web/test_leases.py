@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.core import Core
+from app.models import EncryptionKey
 from tests.sessions.rows import give_session
 from tests.web.callers import Caller, members, problem, with_key
 
@@ -48,6 +50,19 @@ def test_a_second_holder_is_told_of_the_first(alice: Caller, session_id: str) ->
     told = problem(alice.post(f"/v1/sessions/{session_id}/lease", BODY | {"holder": "bot-2"}), 409, "session_leased")
     assert told["holder"] == "bot-1"
     assert told["expires_at"][:22] == lease["expires_at"][:22]
+
+
+def test_a_key_that_is_away_is_unavailable(alice: Caller, core: Core, session_id: str) -> None:
+    """503 with Retry-After, and no word of which key it is or where it is kept; nothing was leased."""
+    with core.transaction() as db:
+        db.execute(update(EncryptionKey).values(wrapping_key_id="local-away"))
+    core.keyring.forget()
+    answer = alice.post(f"/v1/sessions/{session_id}/lease", BODY)
+    told = problem(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"] == "5"
+    assert "local-away" not in answer.text
+    assert "key_" not in told["detail"]
+    assert members(alice.get(f"/v1/sessions/{session_id}"))["lease"] is None
 
 
 def test_a_lease_is_renewed_and_released(alice: Caller, session_id: str) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr
 from app.clock import Timestamp
 from app.sessions.read import SessionStatus
 from app.sessions.store import OWN_HOLDER_PREFIX
-from web.parsing import Body, Query, Storable
+from web.parsing import Body, Query, storable
 from web.views.login_bodies import TelegramUserId
 
 
@@ -19,7 +19,7 @@ def _not_ours(holder: str) -> str:
     return holder
 
 
-Holder = Annotated[Storable, Field(min_length=1, max_length=100), AfterValidator(_not_ours)]
+Holder = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(storable), AfterValidator(_not_ours)]
 Seconds = Annotated[int, Field(ge=10, le=3600, description="For how long, from now.")]
 
 
@@ -48,7 +48,9 @@ class NewLeaseBody(Body):
 
     holder: Holder = Field(description="Who uses the session: what others are told who find it leased.")
     ttl_seconds: Seconds
-    purpose: Annotated[Storable, Field(max_length=200)] | None = Field(default=None, description="Why, for the audit.")
+    purpose: Annotated[str, Field(max_length=200), AfterValidator(storable)] | None = Field(
+        default=None, description="Why, for the audit."
+    )
 
 
 class RenewLeaseBody(Body):
