@@ -31,6 +31,8 @@ _CLAIM_TRIES = 12
 async def claim(talk: Conversation) -> Outcome:
     """Store the session and end the login in one transaction; ask the replaced session to be logged out.
 
+    Disconnects before: who hears of the session may lease it at once, and two connections on its auth key would be its end.
+
     Raises:
         LoginFailed: ``ownership_mismatch``: another account than the expected one scanned.
         OwnershipLost, LoginOver: another worker, or the user, ended the login first; nothing was stored.
@@ -40,10 +42,13 @@ async def claim(talk: Conversation) -> Outcome:
     assert account is not None
     if login.telegram_user_id is not None and login.telegram_user_id != account.telegram_user_id:
         raise LoginFailed("ownership_mismatch")
+    assert talk.connection is not None
+    string_session, dc_id = talk.connection.string_session(), talk.connection.data_centre.dc_id
+    await clean_up(talk, log_out=False)
     failures = 0
     while True:
         try:
-            claimed = await talk.in_transaction(lambda db: _store(talk, db))
+            claimed = await talk.in_transaction(lambda db: _store(talk, db, string_session, dc_id))
             break
         except Unavailable:
             # Nothing is lost if this gives up: the auth key is sealed in the row, and the next worker finds it authorized.
@@ -62,17 +67,16 @@ async def claim(talk: Conversation) -> Outcome:
     return Outcome("authorized")
 
 
-def _store(talk: Conversation, db: DatabaseSession) -> Claimed:
+def _store(talk: Conversation, db: DatabaseSession, string_session: str, dc_id: int) -> Claimed:
     assert talk.account is not None
-    assert talk.connection is not None
     login = talk.login
     claimed = claim_session(
         db,
         talk.core.keyring,
         tenant_id=login.tenant_id,
         account=talk.account,
-        string_session=talk.connection.string_session(),
-        dc_id=talk.connection.data_centre.dc_id,
+        string_session=string_session,
+        dc_id=dc_id,
         device=talk.identity.kept(),
         metadata=login.client_metadata,
         validation_interval_seconds=talk.core.settings.validation_interval_seconds,
@@ -167,7 +171,9 @@ def _write_end(
 
 
 async def clean_up(talk: Conversation, *, log_out: bool) -> None:
-    """Disconnect, and leave no authorization behind where there is no session to own it."""
+    """Disconnect, and leave no authorization behind where there is no session to own it. The second time does nothing."""
+    if talk.connection is None:
+        return
     started = talk.now()
     if log_out and talk.login.auth_key_sealed is not None:
         # What fails here is tried again by the sweep: the row says that a log-out is pending.
@@ -175,6 +181,7 @@ async def clean_up(talk: Conversation, *, log_out: bool) -> None:
             await talk.log_out(timeout_seconds=_LOG_OUT_SECONDS)
             await talk.in_transaction(lambda db: _logged_out(db, talk.login.id))
     await talk.disconnect()
+    talk.connection = None
     talk.core.metrics.session_cleanup_duration_seconds.observe(talk.now() - started)
 
 

@@ -21,7 +21,7 @@ def destroy_key(*, transaction: Transaction, key_id: str, actor: str, reason: st
 
     Raises:
         NotFound: there is no such key.
-        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet. Or it was destroyed before.
+        Conflict: ``key_needed``: rows or unexpired backups are sealed under it, or it is not retired yet (or not any more).
     """
     try:
         with transaction() as db:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.models import AuditEvent
+from app.sessions.claim import lock_account
 from tests.logins.stage import Stage
 from tests.waiting import wait_until
 
@@ -42,6 +43,20 @@ def test_another_account_than_the_expected_is_logged_out_at_once(stage: Stage) -
         "telethon_ownership_mismatch_total", {"tenant_id": "alice"}
     )
     assert counted == 1
+
+
+def test_the_worker_is_off_the_auth_key_before_anybody_can_lease_it(stage: Stage) -> None:
+    """Whoever hears that the login is over may use the session at once: a second connection would be its end."""
+    user_id = stage.telegram.create_account()["id"]
+    started = stage.start(telegram_user_id=user_id)
+    url = stage.wait_for_qr(started.login.id)
+    assert stage.new("connections") == 1
+    with stage.core.transaction() as db:  # the claim waits for this lock, and nothing is committed before
+        lock_account(db, tenant_id="alice", telegram_user_id=user_id)
+        stage.telegram.scan(user_id, url)
+        wait_until(lambda: stage.new("connections") == 0)
+        assert stage.sessions() == []
+    stage.wait_for(started.login.id, "authorized")
 
 
 def test_the_newest_session_wins(stage: Stage) -> None:
