@@ -38,7 +38,12 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """
     with core.transaction() as db:
         login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
-    return _view(core, login)
+    return show_login(core, login)
+
+
+def show_login(core: Core, login: Login) -> LoginView:
+    """Show a row with its current QR code, if it has one. The caller has checked who looks."""
+    return view_login(login, qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None)
 
 
 def read_locale(core: Core, *, login_id: str) -> str | None:
@@ -101,7 +106,7 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
             raise Conflict("This login is over already; look at its status.", code="login_final")
         queue_login_event(db, ended)
     _hint(core, ended, inbox="cancelled")
-    return _view(core, ended)
+    return show_login(core, ended)
 
 
 def _submit(core: Core, *, login_id: str, reader: Reader, what: Literal["password", "code"], text: str) -> LoginView:
@@ -121,7 +126,7 @@ def _submit(core: Core, *, login_id: str, reader: Reader, what: Literal["passwor
         core.redis.publish(INBOX_CHANNEL, encode_inbox_hint(login.id, what))
     except RedisError as exc:
         raise Unavailable("The answer could not be passed on; try again.") from exc
-    return _view(core, login)
+    return show_login(core, login)
 
 
 def _attempts_left(login: Login) -> int:
@@ -139,10 +144,6 @@ def _readable(login: Login, reader: Reader) -> Login:
     ):
         raise NotFound("There is no such login.")
     return login
-
-
-def _view(core: Core, login: Login) -> LoginView:
-    return view_login(login, qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None)
 
 
 def _current_qr(core: Core, login: Login) -> QRView | None:

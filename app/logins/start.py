@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -17,8 +17,9 @@ from app.core import Core
 from app.errors import Conflict
 from app.ids import hash_secret, new_id, new_secret
 from app.logins.secrets import client_secret_place, phone_place
+from app.logins.service import show_login
 from app.logins.store import DISPATCH_GRACE_SECONDS
-from app.logins.view import LoginView, view_login
+from app.logins.view import LoginView
 from app.models import LIVE_LOGIN_STATUSES, IdempotencyKey, Login, TelegramSession
 from app.vault.sealing import Sealed
 
@@ -55,6 +56,14 @@ class StartedLogin:
     client_secret: str = field(repr=False)
 
 
+class _Served(NamedTuple):
+    """The row that serves a request, and whether it was made for it."""
+
+    login: Login
+    status_code: int
+    fresh: bool
+
+
 class _LostRace(Exception):
     """Another request with the same idempotency key committed first: roll back and replay its answer."""
 
@@ -76,36 +85,36 @@ def start_login(
     for _ in range(2):
         try:
             with core.transaction() as db:
-                started, fresh = _start(core, db, tenant_id, request, idempotency_key, client_address)
+                served = _serve(core, db, tenant_id, request, idempotency_key, client_address)
             break
         except _LostRace:
             continue
     else:  # pragma: no cover  # the winner's row is committed when the loser's insert returns
         raise Conflict("Another request with this Idempotency-Key is under way; try again.")
-    if fresh:
-        _count(core, tenant_id, started)
-        if started.status_code == 202:
-            core.dispatch(RUN_TASK, started.login.id)
-    return started
+    if served.fresh:
+        _count(core, served.login)
+        if not served.login.reused:
+            core.dispatch(RUN_TASK, served.login.id)
+    return _answer(core, served)
 
 
-def _start(
+def _serve(
     core: Core,
     db: DatabaseSession,
     tenant_id: str,
     request: NewLogin,
     idempotency_key: str | None,
     client_address: str | None,
-) -> tuple[StartedLogin, bool]:
+) -> _Served:
     if idempotency_key is not None:
-        replay = _replay(core, db, tenant_id, request, idempotency_key)
+        replay = _replay(db, tenant_id, request, idempotency_key)
         if replay is not None:
-            return replay, False
+            return replay
     login, fresh = _find_or_add(core, db, tenant_id, request, client_address)
     status_code = 200 if login.reused else 202
     if idempotency_key is not None:
         _remember(db, tenant_id, request, idempotency_key, login, status_code)
-    return _started(core, login, status_code), fresh
+    return _Served(login, status_code, fresh=fresh)
 
 
 def _find_or_add(
@@ -185,9 +194,7 @@ def _active_session(db: DatabaseSession, tenant_id: str, telegram_user_id: int |
     )
 
 
-def _replay(
-    core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str
-) -> StartedLogin | None:
+def _replay(db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Served | None:
     remembered = db.get(IdempotencyKey, (tenant_id, idempotency_key))
     if remembered is None:
         return None
@@ -201,7 +208,7 @@ def _replay(
         raise Conflict(
             "This Idempotency-Key came with another request before; use a new key.", code="idempotency_key_reused"
         )
-    return _started(core, db.get_one(Login, remembered.login_id), remembered.status_code)
+    return _Served(db.get_one(Login, remembered.login_id), remembered.status_code, fresh=False)
 
 
 def _remember(
@@ -223,15 +230,17 @@ def _remember(
         raise _LostRace
 
 
-def _started(core: Core, login: Login, status_code: int) -> StartedLogin:
+def _answer(core: Core, served: _Served) -> StartedLogin:
+    """Show the login as it is now, with its QR code: one that was joined or replayed may be waiting for its scan already."""
+    login = served.login
     assert login.key_id is not None
     assert login.client_secret_sealed is not None
     secret = core.keyring.open(
         client_secret_place(login.tenant_id, login.id), Sealed(login.key_id, login.client_secret_sealed)
     )
-    return StartedLogin(status_code=status_code, login=view_login(login, qr=None), client_secret=secret.decode())
+    return StartedLogin(status_code=served.status_code, login=show_login(core, login), client_secret=secret.decode())
 
 
-def _count(core: Core, tenant_id: str, started: StartedLogin) -> None:
-    counter = core.metrics.auth_qr_reused if started.login.reused else core.metrics.auth_qr_start
-    counter.labels(tenant_id=tenant_id).inc()
+def _count(core: Core, login: Login) -> None:
+    counter = core.metrics.auth_qr_reused if login.reused else core.metrics.auth_qr_start
+    counter.labels(tenant_id=login.tenant_id).inc()
