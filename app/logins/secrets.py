@@ -13,8 +13,8 @@ from app.vault.keyring import KeyRing
 from app.vault.sealing import Place, Sealed
 
 ANSWER_LIFE_SECONDS = 60
-RESEND = "resend"
-"""The answer that asks for a login code to be sent once more; no code looks like it."""
+RESEND = ""
+"""The answer that asks for a login code to be sent once more. No code is empty, and nobody can type this one."""
 
 _LOGIN_URL = "tg://login?token="
 

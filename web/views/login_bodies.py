@@ -6,7 +6,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
 from app.logins.start import NewLogin
 from app.logins.view import LoginView
@@ -39,11 +39,18 @@ def _metadata_value(value: object) -> object:
     return value
 
 
+def _storable_secret(secret: SecretStr) -> SecretStr:
+    # Half a character cannot be sent to Telegram, and the error that says so in the worker would quote the whole.
+    storable(secret.get_secret_value())
+    return secret
+
+
 MetadataKey = Annotated[Storable, Field(min_length=1, max_length=40)]
 # Not a union: its errors would name every branch.
 MetadataValue = Annotated[
     Any, AfterValidator(_metadata_value), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 ]
+StorableSecret = Annotated[SecretStr, AfterValidator(_storable_secret)]
 TelegramUserId = Annotated[int, Field(gt=0, lt=2**63)]
 
 
@@ -55,7 +62,7 @@ class NewLoginBody(Body):
     )
     method: Literal["qr", "code"] = Field(default="qr", description="code: for people whose only device is in hand.")
     phone: Annotated[str, AfterValidator(_e164)] | None = Field(
-        default=None, description="E.164. Needed with method code, refused with qr."
+        default=None, validate_default=True, description="E.164. Needed with method code, refused with qr."
     )
     replace: bool = Field(default=False, description="Log in anew even if an active session serves, and replace it.")
     locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
@@ -65,13 +72,15 @@ class NewLoginBody(Body):
         default_factory=dict, max_length=16, description="Yours; comes back with the login and its webhooks."
     )
 
-    @model_validator(mode="after")
-    def _phone_goes_with_code(self) -> NewLoginBody:
-        if self.method == "code" and self.phone is None:
-            raise ValueError("method code needs phone")
-        if self.method == "qr" and self.phone is not None:
-            raise ValueError("phone goes with method code only")
-        return self
+    @field_validator("phone")
+    @classmethod
+    def _phone_goes_with_code(cls, phone: str | None, fields: ValidationInfo) -> str | None:
+        method = fields.data.get("method")  # None: it is wrong itself
+        if method == "code" and phone is None:
+            raise ValueError("is needed with method code")
+        if method == "qr" and phone is not None:
+            raise ValueError("goes with method code only")
+        return phone
 
     def to_request(self) -> NewLogin:
         """As ``app`` takes it."""
@@ -101,10 +110,10 @@ class WaitQuery(Query):
 class PasswordBody(Body):
     """The 2FA password that the user typed."""
 
-    password: SecretStr = Field(min_length=1, max_length=1024)
+    password: StorableSecret = Field(min_length=1, max_length=1024)
 
 
 class CodeBody(Body):
     """The login code that Telegram sent to the user."""
 
-    code: SecretStr = Field(min_length=1, max_length=32)
+    code: StorableSecret = Field(min_length=1, max_length=32)
