@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from app.clock import rfc3339
+
 
 class AppError(Exception):
     """Anything Latchkey itself says no with.
@@ -86,7 +88,7 @@ class SessionLeased(Conflict):
         self.expires_at = expires_at
 
     def extras(self) -> Mapping[str, object]:
-        return {"holder": self.holder, "expires_at": self.expires_at.isoformat().replace("+00:00", "Z")}
+        return {"holder": self.holder, "expires_at": rfc3339(self.expires_at)}
 
 
 class RateLimited(AppError):

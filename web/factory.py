@@ -18,7 +18,7 @@ from web.cross_origin import install_cross_origin
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
 from web.openapi import SECURITY_SCHEMES, install_openapi
-from web.parsing import MAX_BODY_BYTES, install_parsing
+from web.parsing import install_parsing
 from web.parts import Parts, keep_parts
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
@@ -86,7 +86,6 @@ def _build_parts(core: Core) -> Parts:
 def _config(settings: Settings) -> dict[str, object]:
     return {
         "PUBLIC_URL": settings.public_url.rstrip("/"),
-        "MAX_CONTENT_LENGTH": MAX_BODY_BYTES,
         "DESCRIPTION": "Connects Telegram accounts by QR login and keeps the sessions safe.",
         "SERVERS": [{"url": settings.public_url.rstrip("/")}],
         "AUTO_SERVERS": False,
