@@ -42,7 +42,9 @@ class Readiness:
             Whether all that is needed answers, and what each one said.
         """
         for name, check in self._checks.items():
-            if name not in self._asked:
+            before = self._asked.get(name)
+            # What came back after an earlier look had given up on it is old news.
+            if before is None or before.done():
                 self._asked[name] = self._threads.submit(check.ask)
         asked = dict(self._asked)
         wait(asked.values(), timeout=self._limit_seconds)
@@ -53,7 +55,6 @@ class Readiness:
         needed = self._checks[name].needed
         if not future.done():
             return {"ok": False, "needed": needed, "found": f"no answer within {self._limit_seconds:g} s"}
-        self._asked.pop(name, None)
         error = future.exception()
         if error is None:
             return {"ok": True, "needed": needed, "found": future.result()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,24 @@ def test_readiness_is_bounded_and_asks_a_hanging_dependency_once() -> None:
         assert found["quick"]["ok"]
     assert time.monotonic() - started < 0.9
     assert len(asked) == 1
+
+
+def test_readiness_tells_no_old_news() -> None:
+    """An answer that came after the limit, good or bad, does not count for the next look."""
+    let_go = threading.Event()
+    asked: list[str] = []
+
+    def ask() -> str:
+        asked.append("")
+        let_go.wait(10.0)
+        return f"answer {len(asked)}"
+
+    readiness = Readiness({"slow": Check(ask)}, limit_seconds=0.2)
+    assert readiness.look()[1]["slow"]["found"] == "no answer within 0.2 s"
+    let_go.set()
+    assert wait_until(lambda: readiness.look()[1]["slow"]["ok"])
+    assert readiness.look()[1]["slow"]["found"] == f"answer {len(asked)}"
+    assert len(asked) > 1
 
 
 def test_metrics_count_requests_by_route(alice: Caller, core: Core) -> None:
