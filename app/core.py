@@ -41,15 +41,20 @@ class Core:
     dispatch: Dispatch
 
 
-def build_core(settings: Settings, *, role: str, dispatch: Dispatch, pool_size: int = 8) -> Core:
+def build_core(
+    settings: Settings, *, role: str, dispatch: Dispatch, pool_size: int = 8, statement_seconds: int = 30
+) -> Core:
     """Build the parts of a process. Opens no connection yet.
+
+    Args:
+        statement_seconds: how long a statement may take; short where somebody waits for the answer.
 
     Raises:
         SettingsError: the key provider's settings are senseless.
     """
     registry = CollectorRegistry()
     metrics = make_metrics(registry)
-    engine = make_engine(settings.database_url, pool_size=pool_size)
+    engine = make_engine(settings.database_url, pool_size=pool_size, statement_seconds=statement_seconds)
     transaction = make_transaction(engine)
     actor = f"{role}@{socket.gethostname()}:{os.getpid()}"
     keyring = KeyRing(

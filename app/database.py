@@ -16,19 +16,14 @@ Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
 
 
-_CONNECT_ARGS = {
-    "connect_timeout": 5,
-    "application_name": "latchkey",
-    "keepalives_idle": 30,
-    "options": "-c timezone=UTC -c statement_timeout=30000 -c lock_timeout=10000",
-}
+_STATEMENT_SECONDS = 30
 
 
-def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
+def make_engine(database_url: str, *, pool_size: int = 8, statement_seconds: int = _STATEMENT_SECONDS) -> Engine:
     """Make the process's engine.
 
     A connection that PostgreSQL dropped (a restart) is replaced before use; a server that accepts and stays silent is
-    given up after 5 s, a statement after 30 s, so that no caller hangs for ever.
+    given up after 5 s, a statement after ``statement_seconds``, so that no caller hangs for ever.
     """
     return create_engine(
         database_url,
@@ -38,7 +33,7 @@ def make_engine(database_url: str, *, pool_size: int = 8) -> Engine:
         pool_pre_ping=True,
         hide_parameters=True,  # an error's message goes to the log
         pool_recycle=1800,
-        connect_args=_CONNECT_ARGS,
+        connect_args=_connect_args(statement_seconds),
     )
 
 
@@ -48,7 +43,19 @@ def make_unpooled_engine(database_url: str) -> Engine:
     For rare, short transactions inside somebody else's: from the same pool they could wait for connections whose holders
     wait for them.
     """
-    return create_engine(database_url, poolclass=NullPool, hide_parameters=True, connect_args=_CONNECT_ARGS)
+    return create_engine(
+        database_url, poolclass=NullPool, hide_parameters=True, connect_args=_connect_args(_STATEMENT_SECONDS)
+    )
+
+
+def _connect_args(statement_seconds: int) -> dict[str, object]:
+    limits = f"-c statement_timeout={statement_seconds * 1000} -c lock_timeout=10000"
+    return {
+        "connect_timeout": 5,
+        "application_name": "latchkey",
+        "keepalives_idle": 30,
+        "options": f"-c timezone=UTC {limits}",
+    }
 
 
 def make_transaction(engine: Engine) -> Transaction:

@@ -27,6 +27,7 @@ from web.views import BLUEPRINTS
 from web.watch import LoginWatch
 
 _POOL_SIZE = 12
+_STATEMENT_SECONDS = 8  # whoever calls must have its 503 before it gives up by itself
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
@@ -41,7 +42,13 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     if settings is None:
         settings = load_settings()
         configure_logs(level=settings.log_level, log_format=settings.log_format, process="web")
-    core = build_core(settings, role="web", dispatch=make_dispatch(make_producer(settings)), pool_size=_POOL_SIZE)
+    core = build_core(
+        settings,
+        role="web",
+        dispatch=make_dispatch(make_producer(settings)),
+        pool_size=_POOL_SIZE,
+        statement_seconds=_STATEMENT_SECONDS,
+    )
     app = APIFlask(
         __name__,
         title="Latchkey",
