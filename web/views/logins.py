@@ -128,7 +128,7 @@ def qr_png(login_id: str) -> Response:
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_password(login_id: str, body: PasswordBody) -> LoginView:
     """Pass on the 2FA password"""
-    _limit_answers(login_id)
+    _limit_answers(login_id, "passwords")
     return submit_password(
         parts().core, login_id=login_id, reader=current_reader(), password=body.password.get_secret_value()
     )
@@ -141,7 +141,7 @@ def post_password(login_id: str, body: PasswordBody) -> LoginView:
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_code(login_id: str, body: CodeBody) -> LoginView:
     """Pass on the login code"""
-    _limit_answers(login_id)
+    _limit_answers(login_id, "codes")
     return submit_code(parts().core, login_id=login_id, reader=current_reader(), code=body.code.get_secret_value())
 
 
@@ -154,7 +154,7 @@ def post_resend(login_id: str) -> LoginView:
 
     Telegram sends it by its next way of delivery (an SMS after the app, say), where it has one.
     """
-    _limit_answers(login_id)
+    _limit_answers(login_id, "resends")
     return resend_code(parts().core, login_id=login_id, reader=current_reader())
 
 
@@ -172,14 +172,15 @@ def _show(started: StartedLogin) -> StartedLoginView:
     return StartedLoginView(**dict(started.login), client_secret=started.client_secret, page_url=page_url)
 
 
-def _limit_answers(login_id: str) -> None:
+def _limit_answers(login_id: str, kind: str) -> None:
     """Few tries per login; and more, but not many, per address when it is the user's own browser that calls.
 
-    Only whoever may read the login gets to use up its tries.
+    Each kind has its own: who mistyped the code must not wait for the password's form. Only whoever may read the login gets
+    to use up its tries.
     """
     read_login(parts().core, login_id=login_id, reader=current_reader())
     settings = parts().core.settings
-    quotas = [Quota("answers", login_id, settings.strict_rate_per_minute)]
+    quotas = [Quota(kind, login_id, settings.strict_rate_per_minute)]
     if current_reader().client_secret is not None and request.remote_addr is not None:
         quotas.append(Quota("answers-per-address", request.remote_addr, settings.login_rate_per_minute))
     remember_standing(parts().limits.hit(*quotas))
