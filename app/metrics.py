@@ -23,6 +23,7 @@ from app.models import (
     EncryptionKey,
     Login,
     TelegramSession,
+    Tenant,
 )
 
 _FAST = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -135,10 +136,12 @@ class StateCollector(Collector):
     def _read(self) -> Iterator[GaugeMetricFamily]:
         now = func.now()
         with self._transaction() as db:
+            # Tenants without any are told as 0: a gauge that vanishes looks like an outage.
             pending = db.execute(
-                select(Login.tenant_id, func.count())
-                .where(Login.status.in_(LIVE_LOGIN_STATUSES))
-                .group_by(Login.tenant_id)
+                select(Tenant.id, func.count(Login.id))
+                .outerjoin(Login, (Login.tenant_id == Tenant.id) & Login.status.in_(LIVE_LOGIN_STATUSES))
+                .where(Tenant.disabled_at.is_(None) | Login.id.is_not(None))
+                .group_by(Tenant.id)
             ).all()
             counted = db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)).all()
             lag = db.scalar(

@@ -15,7 +15,7 @@ from app.models import AuditEvent
 class AuditEventView(BaseModel):
     """One thing that was done: who, what, to what, why, when."""
 
-    id: int
+    id: str
     at: Timestamp
     actor: str
     action: str
@@ -42,5 +42,18 @@ def list_audit_events(transaction: Transaction, *, tenant_id: str, before_id: in
         query = query.where(AuditEvent.id < before_id)
     with transaction() as db:
         rows = list(db.scalars(query.order_by(AuditEvent.id.desc()).limit(limit + 1)))
-    shown = [AuditEventView.model_validate(row, from_attributes=True) for row in rows[:limit]]
-    return AuditPage(data=shown, next_cursor=str(shown[-1].id) if len(rows) > limit else None)
+    return AuditPage(
+        data=[_view(row) for row in rows[:limit]], next_cursor=str(rows[limit - 1].id) if len(rows) > limit else None
+    )
+
+
+def _view(row: AuditEvent) -> AuditEventView:
+    return AuditEventView(
+        id=f"aud_{row.id}",
+        at=row.at,
+        actor=row.actor,
+        action=row.action,
+        subject=row.subject,
+        reason=row.reason,
+        details=row.details,
+    )
