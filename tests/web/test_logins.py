@@ -142,7 +142,7 @@ def test_a_code_is_passed_on(alice: Caller, core: Core) -> None:
 
 
 def test_a_code_is_asked_for_once_more(alice: Caller, core: Core) -> None:
-    """202 while the login waits for a code, 409 otherwise."""
+    """202 while the login waits for a code, 409 otherwise. No word that is typed as the code asks for it."""
     login = alice.start_login(method="code", phone="+15551234567")
     path = f"/v1/logins/{login['id']}/code/resend"
     problem(alice.post(path, {}), 409, "not_waiting_for_code")
@@ -150,6 +150,8 @@ def test_a_code_is_asked_for_once_more(alice: Caller, core: Core) -> None:
     worker.ask_code()
     assert alice.post(path, {}).status_code == 202
     assert worker.take_answer("code") == RESEND
+    assert alice.post(f"/v1/logins/{login['id']}/code", {"code": "resend"}).status_code == 202
+    assert worker.take_answer("code") != RESEND
 
 
 @pytest.mark.parametrize(
@@ -171,8 +173,21 @@ def test_a_bad_answer_is_refused_and_not_repeated(alice: Caller, route: str, bod
     assert "xxx" not in refused.text
 
 
+@pytest.mark.parametrize("kind", ["password", "code"])
+def test_an_answer_that_cannot_be_sent_to_telegram_is_refused(alice: Caller, kind: str) -> None:
+    """422 for half a character, which JSON can spell and UTF-8 cannot: it must not get as far as the worker."""
+    refused = alice.client.post(
+        f"/v1/logins/{alice.start_login()['id']}/{kind}",
+        data=f'{{"{kind}": "xxx\\ud800"}}',
+        headers=alice.headers,
+        content_type="application/json",
+    )
+    assert problem(refused, 422, "invalid_request")["errors"][0]["field"] == kind
+    assert "xxx" not in refused.text
+
+
 def test_answers_are_limited_per_login(make_client: MakeClient, alice: Caller, bob: Caller) -> None:
-    """Two a minute for one login; another login, and whoever may not read it, do not count against it."""
+    """Two of a kind a minute for one login; other logins, kinds and whoever may not read it do not count against it."""
     client, parts = make_client(strict_rate_per_minute=2)
     caller = with_key(client, parts.core, tenant_id="alice")
     stranger = Caller(client, "bob", bob.headers)
@@ -186,8 +201,9 @@ def test_answers_are_limited_per_login(make_client: MakeClient, alice: Caller, b
     assert statuses == [202, 202, 429]
     refused = caller.post(path, {"password": "x"})
     assert int(refused.headers["Retry-After"]) >= 1
-    assert refused.headers["RateLimit-Policy"] == '"answers";q=2;w=60'
+    assert refused.headers["RateLimit-Policy"] == '"passwords";q=2;w=60'
     assert caller.post(f"/v1/logins/{other['id']}/password", {"password": "x"}).status_code == 202
+    problem(caller.post(f"/v1/logins/{login['id']}/code", {"code": "1"}), 409, "not_waiting_for_code")
 
 
 def test_answers_are_limited_per_address_of_browsers(make_client: MakeClient, alice: Caller, nobody: Caller) -> None:

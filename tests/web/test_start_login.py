@@ -6,11 +6,14 @@ import re
 from typing import Any
 
 import pytest
+import requests
 
 from app.core import Core
 from app.models import Login, TelegramSession
 from tests.web.callers import Caller, members, problem, with_key
 from tests.web.conftest import MakeClient
+from tests.web.live import Live
+from tests.web.playing_worker import PlayingWorker
 
 PAGE_URL = re.compile(r"https://latchkey\.example/login/(lgn_\w+)#(ls_[\w-]+)")
 
@@ -70,6 +73,16 @@ def test_an_idempotency_key_replays_the_first_answer(alice: Caller) -> None:
     problem(alice.post("/v1/logins", {"locale": "ru"}, Idempotency_Key="k1"), 409, "idempotency_key_reused")
 
 
+def test_a_login_that_is_joined_or_replayed_comes_with_its_code(alice: Caller, core: Core) -> None:
+    """Whoever gets a login that waits for its scan can draw the QR code at once, and need not wait for the next."""
+    first = members(alice.post("/v1/logins", {"telegram_user_id": 42}, Idempotency_Key="k1"))
+    url = PlayingWorker(core, first["id"]).publish_qr()
+    replayed = members(alice.post("/v1/logins", {"telegram_user_id": 42}, Idempotency_Key="k1"))
+    for again in (alice.start_login(telegram_user_id=42), replayed):
+        assert (again["id"], again["status"]) == (first["id"], "waiting_for_scan")
+        assert again["qr"]["url"] == url
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, "na\u00efve"])
 def test_an_idempotency_key_is_short_and_printable(alice: Caller, key: str) -> None:
     """At most 255 printable characters."""
@@ -87,11 +100,11 @@ def test_an_idempotency_key_is_short_and_printable(alice: Caller, key: str) -> N
         ({"telegram_user_id": True}, "telegram_user_id"),
         ({"telegram_user_id": 4.5}, "telegram_user_id"),
         ({"method": "sms"}, "method"),
-        ({"method": "code"}, ""),
+        ({"method": "code"}, "phone"),
         ({"method": "code", "phone": "5551234"}, "phone"),
         ({"method": "code", "phone": "+0551234567"}, "phone"),
         ({"method": "code", "phone": "+1555123456789012"}, "phone"),
-        ({"method": "qr", "phone": "+15551234567"}, ""),
+        ({"method": "qr", "phone": "+15551234567"}, "phone"),
         ({"replace": "yes"}, "replace"),
         ({"locale": "../../etc"}, "locale"),
         ({"locale": "x" * 36}, "locale"),
@@ -118,6 +131,8 @@ def test_a_bad_field_is_named(alice: Caller, body: dict[str, Any], field: str) -
         (b"{", "line 1 column 2"),
         (b'{"a": NaN}', "NaN"),
         (b'{"replace": true, "replace": false}', "twice"),
+        ("{}".encode("utf-16"), "UTF-8"),
+        (b'{"telegram_user_id": ' + b"9" * 5000 + b"}", "more than 100 digits"),
         (b"\xff", "UTF-8"),
         (b"[" * 60_000, "nested"),
         (b'{"telegram_user_id": ' + b"9" * 5000 + b"}", "JSON"),
@@ -142,10 +157,27 @@ def test_what_json_can_spell_and_postgresql_cannot_keep_is_refused(alice: Caller
     problem(answer, 422, "invalid_request")
 
 
+@pytest.mark.parametrize(
+    "raw", [rb'{"\ud800": 1}', rb'{"metadata": {"\ud800": 1}}', rb'{"metadata": {"a": {"\udfff": 1}}}']
+)
+def test_a_name_that_cannot_be_told_is_refused_all_the_same(alice: Caller, raw: bytes) -> None:
+    """422, not a fault of ours, when the field's name is half a character."""
+    answer = alice.client.post("/v1/logins", data=raw, headers=alice.headers, content_type="application/json")
+    problem(answer, 422, "invalid_request")
+
+
 def test_a_body_that_is_called_something_else_is_refused(alice: Caller) -> None:
     """415 for a form."""
     answer = alice.client.post("/v1/logins", data={"method": "qr"}, headers=alice.headers)
     problem(answer, 415, "unsupported_media_type")
+
+
+def test_a_large_body_in_chunks_is_refused(live: Live) -> None:
+    """413 also when no length was told, and although the first 64 KiB are a whole JSON object."""
+    headers = {**live.headers, "Content-Type": "application/json"}
+    for size, status in ((65_536, 202), (65_537, 413)):
+        chunks = iter([b"{}", b" " * (size - 2)])
+        assert requests.post(f"{live.url}/v1/logins", data=chunks, headers=headers, timeout=10).status_code == status
 
 
 @pytest.mark.parametrize("path", ["/v1/logins", "/v1/logins/lgn_1"])

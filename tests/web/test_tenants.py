@@ -104,6 +104,7 @@ def test_the_audit_tells_who_did_what(alice: Caller, bob: Caller, charlie: Calle
             record_event(db, tenant_id="alice", actor="test", action="session.opened", subject=f"ses_{number}")
     first = members(alice.get("/v1/audit?limit=2"))
     assert [event["subject"] for event in first["data"]] == ["ses_2", "ses_1"]
+    assert all(event["id"].startswith("aud_") for event in first["data"])
     second = members(alice.get(f"/v1/audit?limit=2&cursor={first['next_cursor']}"))
     assert second["data"][0]["subject"] == "ses_0"
     subjects = {event["subject"] for event in members(bob.get("/v1/audit"))["data"]}
