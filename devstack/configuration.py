@@ -33,6 +33,33 @@ _PORT_SETTINGS = {
     "redis": "REDIS_PORT",
     "s3": "S3_PORT",
 }
+# Settings that the stack has no opinion on: what is given goes for its programs and for whoever reads ``.run/env``.
+_PASSED_ON = (
+    "BACKUP_INTERVAL_SECONDS",
+    "BACKUP_RETENTION_DAYS",
+    "KEY_ROTATION_DAYS",
+    "KMS_KEY_ID",
+    "LOGIN_RATE_PER_MINUTE",
+    "LOG_FORMAT",
+    "LOG_LEVEL",
+    "QR_POLL_SECONDS",
+    "QR_TTL_SECONDS",
+    "S3_OBJECT_LOCK_DAYS",
+    "S3_OBJECT_LOCK_MODE",
+    "S3_PREFIX",
+    "S3_SERVER_SIDE_ENCRYPTION",
+    "S3_SSE_KMS_KEY_ID",
+    "SESSION_MAX_IDLE_DAYS",
+    "STRICT_RATE_PER_MINUTE",
+    "TELEGRAM_APP_VERSION",
+    "TELEGRAM_BOT_TOKEN",
+    "TELEGRAM_DEVICE_MODEL",
+    "TELEGRAM_PROXY",
+    "TELEGRAM_SYSTEM_VERSION",
+    "TRUSTED_PROXIES",
+    "VALIDATION_INTERVAL_SECONDS",
+    "WARM_CONNECTIONS",
+)
 # Eight processes that compile the same sources at every start would cost ten seconds of a core.
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE"})
 # What programs need of the surrounding environment when nobody's settings may reach them.
@@ -146,6 +173,7 @@ def _settings(
     folder: Path, given: Mapping[str, str], *, ports: Mapping[str, int], telegram: Telegram
 ) -> Iterator[tuple[str, str]]:
     """The settings of the local stack: its own stores always, a default for the rest."""
+    yield from ((name, given[name]) for name in _PASSED_ON if name in given)
     local_key_file = folder / "local.key"
     kept_secret(local_key_file, make=lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     flower_password = kept_secret(folder / "flower.password", make=lambda: secrets.token_urlsafe(16))

@@ -66,6 +66,8 @@ def describe(
 def write(folder: Path, description: Mapping[str, Any], *, settings: Mapping[str, str]) -> None:
     """Write both files; a reader sees the old ones or the new ones, never a half."""
     shell = {**settings, "LATCHKEY_URL": description["web"], "LATCHKEY_API_KEY": description["api_key"]}
+    if description["sandbox"]:
+        shell["SANDBOX_CONTROL"] = description["sandbox"]
     write_private(folder / "env", "".join(f"{name}={shlex.quote(value)}\n" for name, value in shell.items()))
     write_private(folder / "stack.json", json.dumps(description, indent=1) + "\n")
 

@@ -17,12 +17,19 @@ _LONG_POLL_SECONDS = 25
 _TRIES = 15
 _PAUSE_SECONDS = 2.0
 
+_URL_NAMES = ["LATCHKEY_URL", "PUBLIC_URL"]
+_API_KEY_NAMES = ["LATCHKEY_API_KEY", "API_KEY"]
+
 Login = dict[str, Any]
 
 
 @click.command()
-@click.option("--url", envvar="PUBLIC_URL", required=True, help="Where Latchkey is; else PUBLIC_URL.")
-@click.option("--api-key", envvar="API_KEY", help="A key with the scope logins; else API_KEY, else it is asked for.")
+@click.option("--url", envvar=_URL_NAMES, required=True, help=f"Where Latchkey is; else {' or '.join(_URL_NAMES)}.")
+@click.option(
+    "--api-key",
+    envvar=_API_KEY_NAMES,
+    help=f"A key with the scope logins; else {' or '.join(_API_KEY_NAMES)}, else it is asked for.",
+)
 @click.option("--telegram-user-id", type=click.IntRange(min=1), help="Who is expected to log in.")
 @click.option("--phone", help="Log in by a code sent to this number (+1555…), not by a QR code.")
 @click.option("--replace", is_flag=True, help="Log in anew even if an active session serves.")

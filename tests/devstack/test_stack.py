@@ -82,13 +82,24 @@ def test_everything_listens_on_loopback_only(stack: RunningStack) -> None:
         assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1"}, psutil.Process(pid).cmdline()
 
 
-def test_env_file_makes_every_command_speak_to_the_stack(stack: RunningStack) -> None:
-    """`set -a; . .run/env` and then `python -m app doctor` finds everything in order."""
-    script = f'set -a; . "{stack.folder / "env"}"; exec "{sys.executable}" -m app doctor'
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("app doctor", 0, "ok"),
+        ("app login --phone 12", 1, "Check phone."),  # by the web role, to the key that the file has
+        ("sandbox stats", 0, "violations"),
+    ],
+)
+def test_env_file_makes_every_command_speak_to_the_stack(
+    stack: RunningStack, command: str, status: int, says: str
+) -> None:
+    """After `set -a; . .run/env` no command needs to be told an address or a key."""
+    script = f'set -a; . "{stack.folder / "env"}"; exec "{sys.executable}" -m {command}'
     done = subprocess.run(
         ["sh", "-c", script], cwd=ROOT, env=neutral_environment(), capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == status, done.stdout + done.stderr
+    assert says in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

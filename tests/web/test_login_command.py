@@ -27,7 +27,7 @@ def run(live: Live, *words: str, typed: str = "", **environment: str) -> Result:
     """Run the command as Alice."""
     key = live.headers["Authorization"].partition(" ")[2]
     return CliRunner().invoke(
-        cli, ["login", *words], input=typed, env={"PUBLIC_URL": live.url, "API_KEY": key, **environment}
+        cli, ["login", *words], input=typed, env={"LATCHKEY_URL": live.url, "LATCHKEY_API_KEY": key, **environment}
     )
 
 
@@ -93,10 +93,10 @@ def test_a_phone_login_asks_for_the_code(live: Live, threads: ThreadPoolExecutor
 @pytest.mark.parametrize(
     ("words", "environment", "says"),
     [
-        ((), {"API_KEY": "lk_wrong"}, "This API key is not valid."),
+        ((), {"LATCHKEY_API_KEY": "lk_wrong"}, "This API key is not valid."),
         (("--phone", "12"), {}, "Check phone."),
-        ((), {"PUBLIC_URL": "http://127.0.0.1:1"}, "does not answer"),
-        ((), {"PUBLIC_URL": "ftp://x"}, "no http:// or https:// address"),
+        ((), {"LATCHKEY_URL": "http://127.0.0.1:1"}, "does not answer"),
+        ((), {"LATCHKEY_URL": "ftp://x"}, "no http:// or https:// address"),
     ],
 )
 def test_a_refusal_is_the_servers_own_sentence(
