@@ -26,7 +26,7 @@ from app.clock import utc_now
 from app.core import Core
 from app.logins.endings import LoginFailed
 from app.logins.keeper import Hold, LoginKeeper
-from app.logins.secrets import auth_key_place
+from app.logins.secrets import Answer, auth_key_place
 from app.logins.store import advance
 from app.logs import get_logger
 from app.models import Login
@@ -86,6 +86,7 @@ class Conversation:
         self.identity = identity
         self.connection: TelegramConnection | None = None
         self.account: Account | None = None
+        self.unjudged: tuple[str, Answer] | None = None  # what the user typed and Telegram has not judged yet
         self.hinted = False
         self.signed_at: float | None = None
         self._telegram = telegram

@@ -5,20 +5,17 @@ Source: https://core.telegram.org/api/srp
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from telethon.password import compute_check
 from telethon.tl.functions.account import GetPasswordRequest
 from telethon.tl.functions.auth import CheckPasswordRequest
 
-from app.clock import utc_now
 from app.errors import FloodWait
-from app.logins.answers import next_answer
+from app.logins.answers import next_answer, sit_out
 from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
 from app.telegram.errors import TelegramRefused
-from app.telegram.flood import LONGEST_RETRY_SECONDS
 
 ATTEMPTS = 5
 _STALE_PARAMETERS = ("SRP_ID_INVALID", "SRP_A_INVALID")
@@ -36,8 +33,9 @@ async def ask_password(talk: Conversation) -> Standing:
     left = talk.login.password_attempts_left if talk.login.password_attempts_left is not None else ATTEMPTS
     await talk.advance(status="password_required", password_hint=hint, password_attempts_left=left, qr_expires_at=None)
     while left > 0:
-        password = await next_answer(talk, "password", attempts_left=left)
-        if await _right(talk, password):
+        async with next_answer(talk, "password", attempts_left=left) as password:
+            right = await _right(talk, password)
+        if right:
             return Standing.AUTHORIZED
         left -= 1
         talk.log.info("login.password_wrong", attempts_left=left)
@@ -52,7 +50,7 @@ async def _right(talk: Conversation, password: str) -> bool:
         try:
             await _check(talk, password)
         except FloodWait as exc:
-            await _sit_out(talk, exc)
+            await sit_out(talk, exc)
         except TelegramRefused as exc:
             if exc.error in ("PASSWORD_HASH_INVALID", "PASSWORD_EMPTY"):
                 return False
@@ -69,15 +67,3 @@ async def _check(talk: Conversation, password: str) -> Any:
     # 100,000 rounds of PBKDF2: not on the loop that thousands of logins share.
     proof = await talk.in_thread(compute_check, parameters, password)
     return await talk.call(CheckPasswordRequest(proof))
-
-
-async def _sit_out(talk: Conversation, flood: FloodWait) -> None:
-    """Wait in place, with the countdown on show: the password is in nobody's hands but ours, and must not be stored."""
-    seconds = talk.floods.countdown(flood.wait_seconds)
-    if flood.wait_seconds > LONGEST_RETRY_SECONDS or seconds >= talk.remaining_seconds():
-        raise LoginFailed("flood_wait", retry_after_seconds=flood.wait_seconds) from flood
-    until = utc_now() + timedelta(seconds=seconds)
-    await talk.advance(retry_after_at=until)
-    while (left := (until - utc_now()).total_seconds()) > 0:
-        await talk.wait(left)
-    await talk.advance(retry_after_at=None)

@@ -26,7 +26,8 @@ from telethon.tl.types.auth import (
     SentCodeTypeSms,
 )
 
-from app.logins.answers import next_answer
+from app.errors import FloodWait
+from app.logins.answers import next_answer, sit_out
 from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
 from app.logins.secrets import RESEND, phone_place
@@ -62,7 +63,7 @@ async def sign_in_by_code(talk: Conversation) -> Standing:
         AUTHORIZED, or PASSWORD when the account has a 2FA password.
 
     Raises:
-        LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``.
+        LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, or ``flood_wait`` over 60 s.
         whatever ``Conversation.call``, ``advance`` and ``wait`` raise; it may be called again then.
     """
     phone = await talk.in_transaction(lambda db: _read_phone(talk, db))
@@ -70,18 +71,18 @@ async def sign_in_by_code(talk: Conversation) -> Standing:
         phone = await _send(talk, phone)
     left = int((talk.login.code or {}).get("attempts_left", ATTEMPTS))
     while left > 0:
-        answer = await next_answer(talk, "code", attempts_left=left)
-        if answer == RESEND:
-            phone = await _resend(talk, phone)
-            continue
-        try:
-            return await _sign_in(talk, phone, answer)
-        except TelegramRefused as exc:
-            if exc.error == "PHONE_CODE_EXPIRED":
-                phone = await _send(talk, phone)
+        async with next_answer(talk, "code", attempts_left=left) as answer:
+            if answer == RESEND:
+                phone = await _resend(talk, phone)
                 continue
-            if exc.error not in ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY"):
-                raise
+            try:
+                return await _sign_in(talk, phone, answer)
+            except TelegramRefused as exc:
+                if exc.error == "PHONE_CODE_EXPIRED":
+                    phone = await _send(talk, phone)
+                    continue
+                if exc.error not in ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY"):
+                    raise
         left -= 1
         talk.log.info("login.code_wrong", attempts_left=left)
         if left:
@@ -142,9 +143,7 @@ async def _show(talk: Conversation, phone: _Phone, sent: Any) -> _Phone:
 async def _sign_in(talk: Conversation, phone: _Phone, code: str) -> Standing:
     talk.signed()
     try:
-        answer = await talk.call(
-            SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, phone_code=code)
-        )
+        answer = await _check(talk, phone, code)
     except PasswordNeeded:
         return Standing.PASSWORD
     except TelegramRefused as exc:
@@ -154,6 +153,15 @@ async def _sign_in(talk: Conversation, phone: _Phone, code: str) -> Standing:
     if isinstance(answer, AuthorizationSignUpRequired):
         raise LoginFailed("phone_invalid")
     return Standing.AUTHORIZED
+
+
+async def _check(talk: Conversation, phone: _Phone, code: str) -> Any:
+    request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, phone_code=code)
+    while True:
+        try:
+            return await talk.call(request)
+        except FloodWait as exc:
+            await sit_out(talk, exc)
 
 
 def _read_phone(talk: Conversation, db: DatabaseSession) -> _Phone:

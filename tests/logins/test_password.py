@@ -137,6 +137,17 @@ def test_the_wait_for_a_password_survives_a_lost_connection(stage: Stage, carol:
     assert stage.new("handshakes") == 1
 
 
+def test_a_password_whose_check_was_cut_off_is_checked_again(stage: Stage, carol: dict[str, Any]) -> None:
+    """A connection that breaks under the call costs seconds: no attempt, and nobody types it again."""
+    login_id = scanned(stage, carol)
+    stage.telegram.add_fault(method="auth.checkPassword", drop_connection=True, times=1)
+    answer(stage.core, login_id, "wrong")
+    assert attempts_left(stage.wait_for(login_id, "password_required", when=shows(4))) == 4
+    answer(stage.core, login_id, PASSWORD)
+    stage.wait_for(login_id, "authorized")
+    assert stage.calls("auth.checkPassword") == 3
+
+
 def test_a_password_that_lands_while_no_worker_runs_completes_when_one_does(
     stage: Stage, carol: dict[str, Any]
 ) -> None:

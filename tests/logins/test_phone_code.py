@@ -101,6 +101,25 @@ def test_an_expired_code_is_replaced_by_a_new_one(stage: Stage, dave: dict[str, 
     stage.wait_for(login_id, "authorized")
 
 
+def test_a_flood_wait_while_signing_in_is_sat_out_with_the_code(stage: Stage, dave: dict[str, Any]) -> None:
+    """retry_after counts down; then the same code is checked, which nobody has to type again."""
+    login_id = asked(stage, dave)
+    stage.telegram.add_fault(method="auth.signIn", error="FLOOD_WAIT_3", times=1)
+    submit_code(stage.core, login_id=login_id, reader=ALICE, code=latest_code(stage, dave))
+    stage.wait_for(login_id, "code_required", when=lambda each: each.retry_after)
+    stage.wait_for(login_id, "authorized")
+    assert stage.violations() == {}
+
+
+def test_a_code_whose_check_was_cut_off_is_checked_again(stage: Stage, dave: dict[str, Any]) -> None:
+    """A connection that breaks under the call costs seconds, not a code."""
+    login_id = asked(stage, dave)
+    stage.telegram.add_fault(method="auth.signIn", drop_connection=True, times=1)
+    submit_code(stage.core, login_id=login_id, reader=ALICE, code=latest_code(stage, dave))
+    stage.wait_for(login_id, "authorized")
+    assert stage.calls("auth.sendCode") == 1
+
+
 def test_a_password_is_asked_for_after_the_code(stage: Stage) -> None:
     """code_required → password_required → authorized."""
     account = stage.telegram.create_account(password="secret", hint="usual")
