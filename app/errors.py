@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from app.clock import rfc3339
-
 
 class AppError(Exception):
     """Anything Latchkey itself says no with.
@@ -29,7 +27,7 @@ class AppError(Exception):
             self.code = code
 
     def extras(self) -> Mapping[str, object]:
-        """Members that go into the problem beside the standard ones."""
+        """Members that go into the problem beside the standard ones. Datetimes are aware."""
         return {}
 
 
@@ -88,7 +86,7 @@ class SessionLeased(Conflict):
         self.expires_at = expires_at
 
     def extras(self) -> Mapping[str, object]:
-        return {"holder": self.holder, "expires_at": rfc3339(self.expires_at)}
+        return {"holder": self.holder, "expires_at": self.expires_at}
 
 
 class RateLimited(AppError):

@@ -6,6 +6,7 @@ One table turns the error tree into statuses; ``CODES`` lists every code with wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from apiflask import HTTPError
 from flask import Flask, Response, current_app, g, json, request
 from werkzeug.exceptions import HTTPException
 
+from app.clock import rfc3339
 from app.errors import (
     AppError,
     Conflict,
@@ -132,7 +134,7 @@ def _from_app_error(error: AppError) -> Response:
         if not isinstance(error, Unavailable):  # a sentence for operators here as well: it names keys and their places
             error = Unavailable("Something that Latchkey needs is away; nothing was done. Try again.")
     headers = {}
-    extras: dict[str, object] = dict(error.extras())
+    extras = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in error.extras().items()}
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
