@@ -6,14 +6,24 @@ setting raises ``SettingsError`` with one line that names it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from app.errors import SettingsError
+from app.setting_values import (
+    check_http_url,
+    check_redis_url,
+    read_local_keys,
+    read_public_keys,
+    split_proxy,
+)
 
 
 class DataCentre(NamedTuple):
@@ -24,14 +34,43 @@ class DataCentre(NamedTuple):
     port: int
 
 
-def _empty_is_none(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
+def parse_dc_address(text: str) -> DataCentre:
+    """Read ``dc_id:host:port``, as in ``2:127.0.0.1:4430``; an IPv6 host may stand in brackets.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    dc_id, _, rest = text.partition(":")
+    host, _, port = rest.rpartition(":")
+    numbers = dc_id.isascii() and dc_id.isdigit() and port.isascii() and port.isdigit()
+    if not (numbers and host and int(dc_id) > 0 and 0 < int(port) < 65536):
+        raise ValueError("must look like 2:127.0.0.1:4430 (data centre, host, port)")
+    return DataCentre(dc_id=int(dc_id), host=host.strip("[]"), port=int(port))
 
 
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-OptionalPath = Annotated[Path | None, BeforeValidator(_empty_is_none)]
-OptionalEncryption = Annotated[Literal["AES256", "aws:kms"] | None, BeforeValidator(_empty_is_none)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_empty_is_none)]
+T = TypeVar("T")
+
+
+def _checked_by(read: Callable[[T], object]) -> Callable[[T], T]:
+    """Keep a setting as it stands if it can be read."""
+
+    def check(value: T) -> T:
+        read(value)
+        return value
+
+    return check
+
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+Name = Annotated[str, Field(min_length=1)]
+RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
+HttpUrl = Annotated[str, AfterValidator(check_http_url)]
+DataCentreAddress = Annotated[str, AfterValidator(_checked_by(parse_dc_address))]
+ProxyUrl = Annotated[str, AfterValidator(_checked_by(split_proxy))]
+PublicKeyFile = Annotated[Path, AfterValidator(_checked_by(read_public_keys))]
+LocalKeyFile = Annotated[Path, AfterValidator(_checked_by(read_local_keys))]
+PublicUrl = Annotated[str, AfterValidator(partial(check_http_url, bare=True))]
 
 
 class Settings(BaseSettings):
@@ -40,44 +79,44 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
     database_url: str
-    redis_url: str
-    celery_broker_url: OptionalText = None
+    redis_url: RedisUrl
+    celery_broker_url: RedisUrl | None = None
 
-    telegram_api_id: int = Field(gt=0)
-    telegram_api_hash: SecretStr
-    telegram_dc_address: OptionalText = None
-    telegram_public_key_file: OptionalPath = None
-    telegram_device_model: str = "Latchkey"
-    telegram_system_version: str = "1.0"
-    telegram_app_version: str = "1.0"
-    telegram_proxy: OptionalText = None
-    telegram_bot_token: OptionalSecret = None
+    telegram_api_id: int = Field(gt=0, lt=2**31)
+    telegram_api_hash: SecretStr = Field(min_length=1)
+    telegram_dc_address: DataCentreAddress | None = None
+    telegram_public_key_file: PublicKeyFile | None = None
+    telegram_device_model: Name = "Latchkey"
+    telegram_system_version: Name = "1.0"
+    telegram_app_version: Name = "1.0"
+    telegram_proxy: ProxyUrl | None = None
+    telegram_bot_token: SecretStr | None = None
 
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)
     qr_poll_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
-    public_url: str = "http://127.0.0.1:8000"
+    public_url: PublicUrl = "http://127.0.0.1:8000"
     trusted_proxies: int = Field(default=0, ge=0, le=9)
 
     key_provider: Literal["local", "aws-kms"] = "local"
-    local_key_file: OptionalPath = None
-    kms_key_id: OptionalText = None
-    kms_endpoint_url: OptionalText = None
-    key_rotation_days: float = Field(default=90.0, gt=0)
+    local_key_file: LocalKeyFile | None = None
+    kms_key_id: str | None = None
+    kms_endpoint_url: HttpUrl | None = None
+    key_rotation_days: float = Field(default=90.0, gt=0, le=36_500)
 
-    s3_bucket: OptionalText = None
+    s3_bucket: str | None = None
     s3_prefix: str = "latchkey/"
-    s3_endpoint_url: OptionalText = None
-    s3_server_side_encryption: OptionalEncryption = None
-    s3_sse_kms_key_id: OptionalText = None
-    s3_object_lock_days: int = Field(default=0, ge=0)
+    s3_endpoint_url: HttpUrl | None = None
+    s3_server_side_encryption: Literal["AES256", "aws:kms"] | None = None
+    s3_sse_kms_key_id: str | None = None
+    s3_object_lock_days: int = Field(default=0, ge=0, le=36_500)
     s3_object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
-    backup_interval_seconds: int = Field(default=900, ge=1)
-    backup_retention_days: int = Field(default=30, ge=1)
+    backup_interval_seconds: Count = 900
+    backup_retention_days: Days = 30
 
-    validation_interval_seconds: int = Field(default=900, ge=1)
-    session_max_idle_days: int = Field(default=0, ge=0)
-    login_rate_per_minute: int = Field(default=30, ge=1)
-    strict_rate_per_minute: int = Field(default=5, ge=1)
+    validation_interval_seconds: Count = 900
+    session_max_idle_days: int = Field(default=0, ge=0, le=36_500)
+    login_rate_per_minute: Count = 30
+    strict_rate_per_minute: Count = 5
     warm_connections: int = Field(default=0, ge=0)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -85,33 +124,28 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_host: str = "127.0.0.1"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
+        # Compose and shells write NAME= for what is not set.
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
+
     @field_validator("database_url")
     @classmethod
     def _postgresql_only(cls, value: str) -> str:
         if not value.startswith(("postgresql://", "postgresql+psycopg2://")):
             raise ValueError("must start with postgresql:// (Latchkey needs PostgreSQL)")
-        return value.replace("postgresql://", "postgresql+psycopg2://", 1)
-
-    @field_validator("redis_url", "celery_broker_url")
-    @classmethod
-    def _redis_only(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("must start with redis:// or rediss://")
+        value = value.replace("postgresql://", "postgresql+psycopg2://", 1)
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):
+            raise ValueError("must look like postgresql://user:password@host:5432/database") from None
         return value
 
-    @field_validator("telegram_dc_address")
+    @field_validator("log_level", mode="before")
     @classmethod
-    def _dc_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_dc_address(value)
-        return value
-
-    @field_validator("telegram_public_key_file", "local_key_file")
-    @classmethod
-    def _file_exists(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_file():
-            raise ValueError(f"there is no file {value}")
-        return value
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _provider_has_its_key(self) -> Settings:
@@ -130,19 +164,6 @@ class Settings(BaseSettings):
     def data_centre(self) -> DataCentre | None:
         """The data centre to start at, or None for Telegram's own default."""
         return parse_dc_address(self.telegram_dc_address) if self.telegram_dc_address else None
-
-
-def parse_dc_address(text: str) -> DataCentre:
-    """Read ``dc_id:host:port``, as in ``2:127.0.0.1:4430``; an IPv6 host may stand in brackets.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    dc_id, _, rest = text.partition(":")
-    host, _, port = rest.rpartition(":")
-    if not (dc_id.isdigit() and host and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError("must look like 2:127.0.0.1:4430 (data centre, host, port)")
-    return DataCentre(dc_id=int(dc_id), host=host.strip("[]"), port=int(port))
 
 
 def load_settings() -> Settings:

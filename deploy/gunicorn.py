@@ -13,10 +13,19 @@ patch()
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import multiprocess
+
+from app.errors import SettingsError
+from app.settings import load_settings
+
+try:
+    load_settings()
+except SettingsError as exc:
+    sys.exit(f"latchkey: {exc}")  # here, because a worker that cannot start says so in fifty lines
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 worker_class = "gevent"

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from telethon.crypto import AuthKey
 from telethon.crypto import rsa as telethon_rsa
 from telethon.network import ConnectionTcpFull, MTProtoSender
@@ -29,6 +29,7 @@ from telethon.tl.functions import (
 )
 from telethon.tl.functions.help import GetConfigRequest
 
+from app.setting_values import read_public_keys
 from app.settings import DataCentre, Settings
 from app.telegram import arithmetic
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
@@ -281,10 +282,7 @@ def prepare_telethon(settings: Settings) -> None:
     _logger.addFilter(_not_about_reconnecting)
     if settings.telegram_public_key_file is None:
         return
-    for pem in settings.telegram_public_key_file.read_text().split("-----END ")[:-1]:
-        block = pem[pem.index("-----BEGIN ") :]
-        label = block.removeprefix("-----BEGIN ").split("-----", 1)[0]
-        key = load_pem_public_key(f"{block}-----END {label}-----\n".encode())
+    for key in read_public_keys(settings.telegram_public_key_file):
         telethon_rsa.add_key(key.public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode(), old=False)
 
 

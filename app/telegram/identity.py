@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from app.errors import SettingsError
+from app.setting_values import split_proxy
 from app.settings import Settings
-
-_PROXY_SCHEMES = {"socks5": "socks5", "socks4": "socks4", "http": "http"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +62,12 @@ def parse_proxy(url: str) -> dict[str, Any]:
     Raises:
         SettingsError: it is not such a URL. The message leaves the password out.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _PROXY_SCHEMES or not parts.hostname or not parts.port:
-        raise SettingsError("TELEGRAM_PROXY must look like socks5://user:password@host:1080 (or socks4, http)")
+    try:
+        parts = split_proxy(url)
+    except ValueError as exc:
+        raise SettingsError(f"TELEGRAM_PROXY {exc}") from None
     return {
-        "proxy_type": _PROXY_SCHEMES[parts.scheme],
+        "proxy_type": parts.scheme,
         "addr": parts.hostname,
         "port": parts.port,
         "username": unquote(parts.username) if parts.username else None,

@@ -6,8 +6,6 @@ settings name; wrapped keys say who unwraps them, so that both serve while keys 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -19,10 +17,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from app.errors import Permanent, SealBroken, SettingsError
+from app.setting_values import read_local_keys
 from app.settings import Settings
 
 _NONCE_BYTES = 12
-_KEY_BYTES = 32
 
 
 class KeyUnavailable(Permanent):
@@ -81,7 +79,10 @@ class LocalKeyProvider:
     name = "local"
 
     def __init__(self, key_file: Path) -> None:
-        keys = _read_keys(key_file)
+        try:
+            keys = read_local_keys(key_file)
+        except ValueError as exc:
+            raise SettingsError(f"LOCAL_KEY_FILE: {exc}") from exc
         self._aeads = {
             "local-" + hashlib.sha256(b"latchkey-key-id" + key).hexdigest()[:16]: AESGCM(key) for key in keys
         }
@@ -137,17 +138,6 @@ class KeyProviders:
         raise KeyUnavailable(
             f"Key {wrapped.key_id} was wrapped by {wrapped.provider} ({wrapped.wrapping_key_id}), which is not configured."
         )
-
-
-def _read_keys(key_file: Path) -> list[bytes]:
-    try:
-        lines = key_file.read_bytes().split()
-        keys = [base64.b64decode(line, validate=True) for line in lines]
-    except (OSError, binascii.Error) as exc:
-        raise SettingsError(f"LOCAL_KEY_FILE: {key_file} cannot be read as base64") from exc
-    if not keys or any(len(key) != _KEY_BYTES for key in keys):
-        raise SettingsError(f"LOCAL_KEY_FILE: {key_file} must hold base64 of {_KEY_BYTES} bytes, one key per line")
-    return keys
 
 
 def make_key_provider(settings: Settings) -> KeyProviders:

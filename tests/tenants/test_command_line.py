@@ -102,15 +102,32 @@ def test_an_error_is_one_clear_line(run: Run, words: tuple[str, ...], exit_code:
     [
         ("DATABASE_URL", "mysql://x", "DATABASE_URL"),
         ("TELEGRAM_API_ID", "", "TELEGRAM_API_ID"),
+        ("TELEGRAM_API_ID", "99999999999", "TELEGRAM_API_ID"),
+        ("TELEGRAM_API_HASH", " ", "TELEGRAM_API_HASH is not set"),
+        ("TELEGRAM_DC_ADDRESS", "2:host:\u00b2", "TELEGRAM_DC_ADDRESS"),
+        ("TELEGRAM_PUBLIC_KEY_FILE", __file__, "TELEGRAM_PUBLIC_KEY_FILE"),
+        ("TELEGRAM_PROXY", "socks5://alice:secret@host:99999", "TELEGRAM_PROXY"),
+        ("DATABASE_URL", "postgresql://alice:secret@host:port/x", "DATABASE_URL"),
+        ("REDIS_URL", "redis://:secret@host:port", "REDIS_URL"),
+        ("PUBLIC_URL", "latchkey.example", "PUBLIC_URL"),
+        ("S3_ENDPOINT_URL", "localhost", "S3_ENDPOINT_URL"),
+        ("KEY_ROTATION_DAYS", "inf", "KEY_ROTATION_DAYS"),
         ("LOCAL_KEY_FILE", "/nowhere/key", "LOCAL_KEY_FILE"),
+        ("LOCAL_KEY_FILE", __file__, "LOCAL_KEY_FILE"),
     ],
 )
 def test_a_senseless_setting_is_named(run: Run, setting: str, value: str, says: str) -> None:
-    """Exit code 2 and one line with the setting's name."""
+    """Exit code 2 and one line with the setting's name, and without a secret that is in it."""
     refused = run("tenant", "list", **{setting: value})
+    assert "secret" not in refused.output
     assert refused.exit_code == 2
     assert says in refused.output
     assert len(refused.output.strip().splitlines()) == 1
+
+
+def test_an_empty_setting_is_not_set(run: Run) -> None:
+    """``NAME=`` means the default, as compose files and shells write it."""
+    assert run("tenant", "list", QR_TTL_SECONDS="", PUBLIC_URL="", METRICS_PORT=" ", LOG_LEVEL="info").exit_code == 0
 
 
 def test_a_database_that_is_away_is_one_line(run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -66,6 +67,25 @@ def test_readyz_is_503_while_something_needed_is_down(
 def test_a_real_server_is_ready(live: Live) -> None:
     """On greenlets too."""
     assert requests.get(live.url + "/readyz", timeout=10).status_code == 200
+
+
+def test_a_server_with_a_senseless_setting_ends_with_one_line(live: Live, tmp_path: Path) -> None:
+    """The line names the setting; no traceback of the server's."""
+    program = server_program(
+        live.core.settings, port=free_port(), folder=tmp_path, environment={"TELEGRAM_API_ID": "x"}
+    )
+    ended = subprocess.run(
+        program.command,
+        cwd=program.folder,
+        env=program.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode != 0
+    [line] = ended.stderr.strip().splitlines()
+    assert line.startswith("latchkey: TELEGRAM_API_ID: ")
 
 
 def test_readyz_is_503_before_migrations(make_client: MakeClient, core: Core) -> None:

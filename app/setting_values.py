@@ -1,0 +1,91 @@
+"""What some settings are made of: read and checked here, so that a process with a senseless one ends at its start.
+
+Every function raises ``ValueError`` with what is wrong; whoever calls knows the setting's name. No message repeats a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+KEY_BYTES = 32
+PROXY_SCHEMES = ("socks5", "socks4", "http")
+
+
+def split_proxy(url: str) -> SplitResult:
+    """Take a proxy's URL apart; scheme, hostname and port are there."""
+    parts = urlsplit(url)
+    if parts.scheme not in PROXY_SCHEMES or not parts.hostname or not _port(parts):
+        raise ValueError("must look like socks5://user:password@host:1080 (or socks4, http)")
+    return parts
+
+
+def check_http_url(url: str, *, bare: bool = False) -> str:
+    """Pass on an absolute http or https URL.
+
+    Args:
+        bare: whether paths are put behind it, so that it may have no query and no fragment.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or _port(parts) == 0:
+        raise ValueError("must be an http:// or https:// address")
+    if bare and (parts.query or parts.fragment):
+        raise ValueError("must be an address without ? and #")
+    return url
+
+
+def check_redis_url(url: str) -> str:
+    """Pass on a URL of a Redis database."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis:// or rediss://")
+    if parts.scheme != "unix" and (_port(parts) == 0 or not (parts.path.strip("/") or "0").isdecimal()):
+        raise ValueError("must look like redis://host:6379/0")
+    return url
+
+
+def read_local_keys(path: Path) -> list[bytes]:
+    """Read key encryption keys: base64 of 32 random bytes each, one per line."""
+    _must_exist(path)
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in path.read_bytes().split()]
+    except (OSError, binascii.Error) as exc:
+        raise ValueError(f"{path} cannot be read as base64") from exc
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise ValueError(f"{path} must hold base64 of {KEY_BYTES} bytes, one key per line")
+    return keys
+
+
+def read_public_keys(path: Path) -> list[RSAPublicKey]:
+    """Read RSA keys: one PEM block after the other."""
+    _must_exist(path)
+    keys = []
+    try:
+        for pem in path.read_text().split("-----END ")[:-1]:
+            block = pem[pem.index("-----BEGIN ") :]
+            label = block.removeprefix("-----BEGIN ").split("-----", 1)[0]
+            keys.append(load_pem_public_key(f"{block}-----END {label}-----\n".encode()))
+    except (OSError, ValueError) as exc:
+        raise ValueError(f"{path} cannot be read as PEM") from exc
+    found = [key for key in keys if isinstance(key, RSAPublicKey)]
+    if not found or len(found) != len(keys):
+        raise ValueError(f"{path} must hold RSA public keys in PEM")
+    return found
+
+
+def _must_exist(path: Path) -> None:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The port, None if there is none, 0 if it is none."""
+    try:
+        return parts.port
+    except ValueError:
+        return 0
