@@ -48,7 +48,7 @@ def login(url: str, api_key: str | None, telegram_user_id: int | None, phone: st
 
 
 def _converse(api: Api, started: Login) -> Login:
-    drawn = None
+    drawn = waited_in = None
     current = started
     for current in _follow(api, started):
         url = (current["qr"] or {}).get("url")
@@ -57,6 +57,9 @@ def _converse(api: Api, started: Login) -> Login:
             _draw(url)
         elif current["retry_after"]:
             click.echo(f"Telegram asks to wait {current['retry_after']} s.")
+            waited_in = current["status"]
+        elif current["status"] == waited_in:
+            waited_in = None  # the wait is over: what was typed is checked now, and not to be typed again
         elif current["status"] == "password_required":
             _answer(api, current, "password")
         elif current["status"] == "code_required":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
 from app.cli import cli
+from app.clock import utc_now
 from app.models import Login
 from tests.waiting import wait_until
 from tests.web.live import Live
@@ -73,6 +75,29 @@ def test_a_login_that_fails_exits_with_1(live: Live, threads: ThreadPoolExecutor
     played.result()
     assert result.exit_code == 1
     assert "The login ended failed (ownership_mismatch)." in result.output
+
+
+def test_a_flood_wait_does_not_ask_again(live: Live, threads: ThreadPoolExecutor) -> None:
+    """The worker keeps what was typed and checks it after the wait: one question, one answer."""
+
+    def polls() -> float:
+        return live.metric('latchkey_http_requests_total{method="GET",route="/v1/logins/<id:login_id>"')
+
+    def play() -> str:
+        worker = worker_of(live, 1004)
+        worker.ask_password()
+        answer = worker.take_answer("password")
+        for until in (utc_now() + timedelta(seconds=30), None):
+            told = polls()
+            worker.advance(retry_after_at=until)
+            wait_until(lambda told=told: polls() > told)  # type: ignore[misc]  # bound on purpose
+        worker.finish("authorized")
+        return answer
+
+    played = threads.submit(play)
+    result = run(live, "--telegram-user-id", "1004", typed="right\n")
+    assert (played.result(), result.exit_code) == ("right", 0)
+    assert "Telegram asks to wait" in result.output
 
 
 def test_a_phone_login_asks_for_the_code(live: Live, threads: ThreadPoolExecutor) -> None:
