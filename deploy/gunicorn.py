@@ -28,7 +28,7 @@ except SettingsError as exc:
     sys.exit(f"latchkey: {exc}")  # here, because a worker that cannot start says so in fifty lines
 
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
-worker_class = "gevent"
+worker_class = "web.server.ProblemWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 10_000  # an open event stream costs a greenlet
 keepalive = 30

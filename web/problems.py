@@ -67,8 +67,10 @@ CODES: dict[str, tuple[int, str]] = {
     "tenant_exists": (409, "There is a tenant of that id. Choose another."),
     "tenant_disabled": (409, "The tenant is disabled."),
     "body_too_large": (413, "The body is over 64 KiB."),
+    "uri_too_long": (414, "The address is over 4,094 characters."),
     "unsupported_media_type": (415, "The body must be sent as application/json."),
     "invalid_request": (422, "Fields are missing, unknown or out of range; errors names each."),
+    "headers_too_large": (431, "A header is over 8,190 characters, or there are more than 100."),
     "rate_limited": (429, "Too many calls. Retry-After says when to come back."),
     "internal_error": (500, "A fault on our side. Report the request_id."),
     "unavailable": (503, "Something that Latchkey needs is away; nothing was done. Try again after Retry-After."),
@@ -110,18 +112,31 @@ def problem(
     Args:
         extras: members beside the standard ones.
     """
-    members = {
-        "type": f"{current_app.config['PUBLIC_URL']}/docs#problem-{code}",
-        "title": code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "request_id": g.get("request_id"),
-    }
+    members = describe_problem(
+        public_url=current_app.config["PUBLIC_URL"],
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=g.get("request_id"),
+    )
     response = Response(json.dumps(members | dict(extras or {})), status, mimetype="application/problem+json")
     response.headers.update(dict(headers or {}))
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def describe_problem(
+    *, public_url: str, status: int, code: str, detail: str, request_id: str | None
+) -> dict[str, object]:
+    """The members that every problem has."""
+    return {
+        "type": f"{public_url}/docs#problem-{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+    }
 
 
 def _from_app_error(error: AppError) -> Response:

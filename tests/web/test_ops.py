@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import socket
 import subprocess
 import threading
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -190,6 +193,30 @@ def test_flasks_own_errors_are_problems(nobody: Caller, method: str, path: str, 
     answer = nobody.call(method, path)
     problem(answer, status, code)
     assert ("Allow" in answer.headers) == (status == 405)
+
+
+@pytest.mark.parametrize(
+    ("head", "status", "code"),
+    [
+        (b"GET /v1/sessions?cursor=" + b"x" * 5000 + b" HTTP/1.1\r\n", 414, "uri_too_long"),
+        (b"GET /healthz HTTP/1.1\r\nAuthorization: Bearer " + b"x" * 9000 + b"\r\n", 431, "headers_too_large"),
+        (b"POST /v1/logins HTTP/1.1\r\nContent-Length: many\r\n", 400, "bad_request"),
+        (b"not http at all\r\n", 400, "bad_request"),
+    ],
+)
+def test_what_the_server_itself_refuses_is_a_problem(live: Live, head: bytes, status: int, code: str) -> None:
+    """Also a request that never gets as far as a view; what was sent is not repeated."""
+    address = urlsplit(live.url)
+    with socket.create_connection((str(address.hostname), address.port), timeout=10) as connection:
+        connection.sendall(head + b"Host: localhost\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        told = json.loads(answer.read())
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (told["status"], told["code"]) == (status, code)
+    assert told["type"].endswith(f"/docs#problem-{code}")
+    assert told["request_id"] == answer.headers["X-Request-Id"]
+    assert "xxx" not in json.dumps(told)
 
 
 def test_an_unexpected_error_is_a_problem_without_details(web: tuple[FlaskClient, Parts]) -> None:
