@@ -57,17 +57,20 @@ async def end_ghosts(
     Returns:
         How many were ended.
     """
+    ours: list[Any] = []
+    ended = 0
     try:
         answer = await visit.call(GetAuthorizationsRequest())
         ours = [each for each in answer.authorizations if _is_ours(each, held, now())]
-        ended = [each for each in ours if each.password_pending]
-        for each in ended:
-            await visit.call(ResetAuthorizationRequest(hash=each.hash))
+        for each in ours:
+            if each.password_pending:
+                await visit.call(ResetAuthorizationRequest(hash=each.hash))
+                ended += 1
     except AppError as exc:
         _log.info("ghosts.put_off", session_id=held.row.id, detail=exc.detail)
-        return 0
-    await telegram.runtime.in_thread(_tell, core, held, ended=len(ended), standing=len(ours) - len(ended))
-    return len(ended)
+    standing = sum(not each.password_pending for each in ours)
+    await telegram.runtime.in_thread(_tell, core, held, ended=ended, standing=standing)
+    return ended
 
 
 def _is_ours(entry: Any, held: HeldSession, now: datetime) -> bool:

@@ -183,11 +183,18 @@ class KeyRing:
         return kept.data_key if kept is not None and kept.until > self._monotonic() else None
 
     def _keep(self, key_id: str, data_key: bytes) -> None:
+        with self._lock:
+            # A new dict each time, so that who reads without the lock never sees one that changes.
+            self._data_keys = self._data_keys | {key_id: _DataKey(data_key, self._monotonic() + self._cache_seconds)}
+        # Also in a process that has nothing to do from here on.
+        timer = threading.Timer(self._cache_seconds, self._drop_what_ran_out)
+        timer.daemon = True
+        timer.start()
+
+    def _drop_what_ran_out(self) -> None:
         now = self._monotonic()
         with self._lock:
-            # A new dict each time, so that who reads without the lock never sees one that changes; what ran out goes.
-            fresh = {id_: kept for id_, kept in self._data_keys.items() if kept.until > now}
-            self._data_keys = fresh | {key_id: _DataKey(data_key, now + self._cache_seconds)}
+            self._data_keys = {key_id: kept for key_id, kept in self._data_keys.items() if kept.until > now}
 
     def _unwrap(self, key_id: str, why: str) -> bytes:
         with self._transaction() as db:

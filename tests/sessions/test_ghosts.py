@@ -70,13 +70,15 @@ def test_dead_logins_of_ours_are_ended(make_stage: StageMaker, grown_up: Running
 
 
 def test_a_fresh_session_leaves_it_for_another_day(stage: Stage) -> None:
-    """Telegram lets no login of the last 24 h end others; the validation goes on all the same."""
+    """Telegram lets no login of the last 24 h end others; the validation goes on all the same, and what nobody owns is told."""
     user_id = stage.account(password="hunter2")
     with pytest.raises(PasswordNeeded):
         stage.authorize(user_id)
     session_id = stage.keep(user_id, stage.authorize(user_id, password="hunter2"))
+    stage.authorize(user_id, password="hunter2")
     assert sweep(stage, session_id) == 0
-    assert pending(stage, user_id) == [False, True]
+    assert pending(stage, user_id) == [False, False, True]
+    assert "session.unclaimed_authorizations" in [action for action, _, _ in stage.audit(session_id)]
     assert stage.row(session_id).status == "active"
 
 

@@ -93,6 +93,14 @@ def test_an_unwrapped_key_is_kept_for_minutes_only(vault: Vault) -> None:
     assert len(vault.events("key.unwrapped")) == before + 2
 
 
+def test_an_idle_process_forgets_its_keys(vault: Vault) -> None:
+    """What ran out leaves the memory, whether anybody asks for a key again or not."""
+    ring = vault.another_process(cache_seconds=0.2)
+    ring.seal(Place("session", ALICE, "ses_1"), b"secret")
+    assert ring._data_keys
+    wait_until(lambda: not ring._data_keys, within_seconds=5)
+
+
 def test_the_ring_never_waits_for_its_callers_connections(vault: Vault) -> None:
     """Threads that hold every connection of the pool while they open a value all get it."""
     sealed = vault.keyring.seal(PLACE, b"secret")
