@@ -23,7 +23,7 @@ from app.vault.audit import record_event
 
 LOG_OUT_TASK = "latchkey.log_out_session"
 REVOCABLE = ("active", "quarantined", "invalid", "replaced")
-MESSAGE_SECONDS = 120.0
+MESSAGE_SECONDS = 60.0
 """How long a message may be on its way before the sweep sends another."""
 
 _SWEEP = 100
