@@ -13,7 +13,7 @@ from telethon.extensions import BinaryReader
 from telethon.tl import TLObject, TLRequest, alltlobjects, functions, types
 
 LAYER: Final[int] = alltlobjects.LAYER
-"""The schema version in which the sandbox speaks; clients of another layer are answered in this one."""
+"""The schema version in which the sandbox speaks; `sandbox.telegram.layers` has what other ones need."""
 
 VECTOR: Final = 0x1CB5C415
 _BOOL_TRUE: Final = 0x997275B5

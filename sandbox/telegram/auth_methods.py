@@ -19,13 +19,14 @@ def export_login_token(caller: Caller, request: Any) -> Any:
     """Give the device a token to show, or tell it how its login goes on."""
     caller.check_api_credentials(request.api_id, request.api_hash)
     outcome = caller.services.login_tokens.export(caller.device, frozenset(request.except_ids))
-    return views.login_token(outcome)
+    return views.login_token(outcome, layer=caller.device.layer)
 
 
 @method(auth.ImportLoginTokenRequest, Access.ANYBODY)
 def import_login_token(caller: Caller, request: Any) -> Any:
     """Go on with a login that was sent here from another data centre."""
-    return views.login_token(caller.services.login_tokens.import_token(caller.device, request.token))
+    outcome = caller.services.login_tokens.import_token(caller.device, request.token)
+    return views.login_token(outcome, layer=caller.device.layer)
 
 
 @method(auth.AcceptLoginTokenRequest)
@@ -66,7 +67,7 @@ def sign_in(caller: Caller, request: Any) -> Any:
         caller.device, request.phone_number, request.phone_code_hash, request.phone_code or ""
     )
     caller.cloud.authorize(caller.device, account)
-    return views.logged_in(caller.cloud.account_of(caller.device))
+    return views.logged_in(caller.cloud.account_of(caller.device), layer=caller.device.layer)
 
 
 @method(tl.functions.account.GetPasswordRequest, Access.PASSWORD_PENDING)
@@ -109,7 +110,7 @@ def check_password(caller: Caller, request: Any) -> Any:
     if not srp.proves(account.password, device.srp_secret, offered.A, offered.M1):
         raise RpcError("PASSWORD_HASH_INVALID")
     caller.cloud.confirm_password(device)
-    return views.logged_in(account)
+    return views.logged_in(account, layer=caller.device.layer)
 
 
 @method(auth.LogOutRequest, Access.ANYBODY)
@@ -147,7 +148,7 @@ def import_authorization(caller: Caller, request: Any) -> Any:
     """Log in by the word of another data centre; it counts once."""
     account: Account = caller.services.tickets.redeem(request.id, request.bytes, caller.auth_key.dc_id)
     caller.cloud.authorize(caller.device, account, password_known=True)
-    return views.logged_in(account)
+    return views.logged_in(account, layer=caller.device.layer)
 
 
 def refuse_fresh(caller: Caller) -> None:

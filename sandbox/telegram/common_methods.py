@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from sandbox import tl
-from sandbox.telegram import views
+from sandbox.telegram import layers, views
 from sandbox.telegram.auth_methods import refuse_fresh
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.methods import Access, Caller, method
@@ -94,14 +94,16 @@ def _show_user(caller: Caller, wanted: Any) -> Any:
     account = caller.account
     is_self = isinstance(wanted, types.InputUserSelf)
     if is_self or (isinstance(wanted, types.InputUser) and wanted.user_id == account.user_id):
-        return views.user(account)
+        return views.user(account, layer=caller.device.layer)
     return types.UserEmpty(getattr(wanted, "user_id", 0))
 
 
 @method(functions.users.GetFullUserRequest)
 def get_full_user(caller: Caller, request: Any) -> Any:
-    """Show the caller's own profile."""
+    """Show the caller's own profile; its constructors of other layers are not known here."""
     account, wanted = caller.account, request.id
+    if not layers.has_todays_user(caller.device.layer):
+        raise RpcError("METHOD_INVALID")
     if not isinstance(wanted, types.InputUserSelf) and getattr(wanted, "user_id", 0) != account.user_id:
         raise RpcError("USER_ID_INVALID")
     return views.full_user(account)

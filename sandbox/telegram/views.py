@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import tl
+from sandbox.telegram import layers
 from sandbox.telegram.login_tokens import LoggedIn, MigrateTo, Outcome, Waiting
 from sandbox.telegram.model import Account, Authorization
 from sandbox.telegram.phone_codes import CODE_DIGITS, SentCode
@@ -19,9 +20,9 @@ def date(timestamp: float) -> datetime:
     return datetime.fromtimestamp(timestamp, UTC)
 
 
-def user(account: Account) -> Any:
-    """Show an account to itself."""
-    return types.User(
+def user(account: Account, *, layer: int) -> Any:
+    """Show an account to itself, in words of the client's layer."""
+    shown = types.User(
         id=account.user_id,
         is_self=True,
         contact=True,
@@ -30,12 +31,12 @@ def user(account: Account) -> Any:
         first_name=account.first_name,
         username=account.username,
         phone=account.phone,
-        status=types.UserStatusRecently(),
     )
+    return layers.user_for(layer, shown)
 
 
 def full_user(account: Account) -> Any:
-    """Show an account's profile to itself."""
+    """Show an account's profile to itself, in the sandbox's own layer."""
     profile = types.UserFull(
         id=account.user_id,
         settings=types.PeerSettings(),
@@ -43,12 +44,12 @@ def full_user(account: Account) -> Any:
         common_chats_count=0,
         can_pin_message=True,
     )
-    return types.users.UserFull(full_user=profile, chats=[], users=[user(account)])
+    return types.users.UserFull(full_user=profile, chats=[], users=[user(account, layer=tl.LAYER)])
 
 
-def logged_in(account: Account) -> Any:
+def logged_in(account: Account, *, layer: int) -> Any:
     """Show the end of a login."""
-    return types.auth.Authorization(user=user(account))
+    return types.auth.Authorization(user=user(account, layer=layer))
 
 
 def authorization(shown: Authorization, *, is_current: bool) -> Any:
@@ -71,7 +72,7 @@ def authorization(shown: Authorization, *, is_current: bool) -> Any:
     )
 
 
-def login_token(outcome: Outcome) -> Any:
+def login_token(outcome: Outcome, *, layer: int) -> Any:
     """Show how a QR login stands."""
     match outcome:
         case Waiting(token):
@@ -79,7 +80,7 @@ def login_token(outcome: Outcome) -> Any:
         case MigrateTo(dc_id, token_bytes):
             return types.auth.LoginTokenMigrateTo(dc_id=dc_id, token=token_bytes)
         case LoggedIn(account):
-            return types.auth.LoginTokenSuccess(authorization=logged_in(account))
+            return types.auth.LoginTokenSuccess(authorization=logged_in(account, layer=layer))
 
 
 def sent_code(sent: SentCode) -> Any:

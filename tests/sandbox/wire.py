@@ -121,10 +121,14 @@ class Wire:
 
     async def answer_to(self, msg_id: int) -> Any:
         """Return the result of a call; raise RpcFailure for an error."""
+        return BinaryReader(await self.bytes_for(msg_id)).tgread_object()
+
+    async def bytes_for(self, msg_id: int) -> bytes:
+        """Return the serialized result of a call; raise RpcFailure for an error."""
         found = await self.receive(lambda r: isinstance(r.body, RpcResult) and r.body.req_msg_id == msg_id)
         if found.body.error:
             raise RpcFailure(found.body.error)
-        return BinaryReader(found.body.body).tgread_object()
+        return bytes(found.body.body)
 
     async def call(self, request: TLObject) -> Any:
         """Send a call and return its result."""
@@ -135,9 +139,9 @@ class Wire:
         await self.send(functions.PingRequest(0))
         self.salt = (await self.receive_a(types.BadServerSalt)).body.new_server_salt
 
-    async def introduce(self) -> Any:
+    async def introduce(self, *, layer: int = alltlobjects.LAYER) -> Any:
         """Do what every client does first; return the config."""
-        return await self.call(introduction(functions.help.GetConfigRequest()))
+        return await self.call(introduction(functions.help.GetConfigRequest(), layer=layer))
 
     async def is_closed(self) -> bool:
         """Wait for the server to hang up; anything that it still says is no hanging up."""
@@ -171,10 +175,10 @@ def _parse(msg_id: int, seq_no: int, body: bytes) -> list[Received]:
     return found
 
 
-def introduction(query: TLObject, *, api_id: int = API_ID) -> TLObject:
+def introduction(query: TLObject, *, api_id: int = API_ID, layer: int = alltlobjects.LAYER) -> TLObject:
     """Wrap a call in what every client says first."""
     inner = functions.InitConnectionRequest(api_id, "device", "system", "1.0", "en", "", "en", query)
-    return functions.InvokeWithLayerRequest(alltlobjects.LAYER, inner)
+    return functions.InvokeWithLayerRequest(layer, inner)
 
 
 def gzipped(body: TLObject) -> bytes:

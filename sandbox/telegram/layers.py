@@ -1,0 +1,56 @@
+"""Users as clients of another layer know them.
+
+Of all that a login needs, only the user's constructor number changes from layer to layer. What stands behind it is the same
+as far as the sandbox fills it in, so another number is all it takes.
+Source: https://core.telegram.org/api/layers
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sandbox import tl
+
+OLDEST: Final = 148
+"""Clients of older layers know other configs and authorizations too, and are not served."""
+
+_USERS: Final = (
+    (228, tl.types.User.CONSTRUCTOR_ID),
+    (217, 0x31774388),
+    (200, 0x020B1422),
+    (196, 0x4B46C37E),
+    (185, 0x83314FCA),
+    (167, 0x215C4438),
+    (166, 0xEB602F25),
+    (160, 0xABB5F120),
+    (OLDEST, 0x8F97C628),
+)
+"""The first layer of each constructor, as published clients show it; some of the bounds may be a layer or two off."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Renumbered:
+    """A TL object under another constructor number."""
+
+    original: Any
+    constructor: int
+
+    def _bytes(self) -> bytes:
+        serialized: bytes = self.original._bytes()
+        return struct.pack("<I", self.constructor) + serialized[4:]
+
+    def __bytes__(self) -> bytes:
+        return self._bytes()
+
+
+def has_todays_user(layer: int) -> bool:
+    """Tell whether a layer's users, and all that hangs on them, are those of the sandbox's own schema."""
+    return layer >= _USERS[0][0]
+
+
+def user_for(layer: int, user: Any) -> Any:
+    """Return a user such that a client of this layer can read it."""
+    if has_todays_user(layer):
+        return user
+    constructor = next((number for first, number in _USERS if layer >= first), _USERS[-1][1])
+    return _Renumbered(user, constructor)
