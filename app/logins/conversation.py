@@ -47,6 +47,7 @@ END_EARLY_SECONDS = 10.0
 """The wait ends that much before the login's life, so that it always ends by itself."""
 
 _BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+_MOVES_AT_ONCE = 3
 _BELIEVE_AFTER_SECONDS = 2.0  # for 1-2 s after a migration AUTH_KEY_UNREGISTERED can be wrong
 
 _log = get_logger(__name__)
@@ -96,6 +97,7 @@ class Conversation:
         self.key_is_new = False
         self._data_centre = self._stored_data_centre()
         self._migrated_at: float | None = None
+        self._moves = 0
         self.resumed = self._auth_key is not None
         self._caller = PacedCaller(
             floods=telegram.floods,
@@ -254,6 +256,9 @@ class Conversation:
         assert self.connection is not None
         target = self.connection.find_data_centre(dc_id)
         await self.disconnect()
+        self._moves += 1
+        if self._moves > _MOVES_AT_ONCE:  # data centres that send us to each other must not keep us busy
+            await self.pause(self._moves - _MOVES_AT_ONCE)
         self._caller.new_auth_key()
         self.connection = await self._open(None, target)
         self._auth_key, self._data_centre = self.connection.auth_key, target
@@ -280,7 +285,7 @@ class Conversation:
                 if self._may_be_too_early():
                     continue
                 return Standing.UNAUTHORIZED
-            self.account = account_of(users[0])
+            self.account = account_of(users)
             return Standing.AUTHORIZED
 
     def fail_if_dead(self, error: NotAuthorized) -> None:

@@ -11,7 +11,7 @@ from telethon.password import compute_check
 from telethon.tl.functions.account import GetPasswordRequest
 from telethon.tl.functions.auth import CheckPasswordRequest
 
-from app.errors import FloodWait
+from app.errors import FloodWait, Transient
 from app.logins.answers import next_answer, sit_out
 from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
@@ -64,6 +64,12 @@ async def _right(talk: Conversation, password: str) -> bool:
 async def _check(talk: Conversation, password: str) -> Any:
     # Fresh parameters each time: the server forgets them after a use, and while somebody types.
     parameters = await talk.call(GetPasswordRequest())
-    # 100,000 rounds of PBKDF2: not on the loop that thousands of logins share.
-    proof = await talk.in_thread(compute_check, parameters, password)
+    if not parameters.has_password:
+        raise Transient("The account has no password any more.")  # begun again, the login finds out where it stands
+    try:
+        # 100,000 rounds of PBKDF2: not on the loop that thousands of logins share.
+        proof = await talk.in_thread(compute_check, parameters, password)
+    except (ValueError, TypeError, ArithmeticError) as exc:
+        talk.log.warning("login.password_parameters_refused", algorithm=type(parameters.current_algo).__name__)
+        raise LoginFailed("internal_error") from exc
     return await talk.call(CheckPasswordRequest(proof))

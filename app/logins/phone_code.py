@@ -17,6 +17,8 @@ from telethon.tl.functions.auth import ResendCodeRequest, SendCodeRequest, SignI
 from telethon.tl.types import CodeSettings
 from telethon.tl.types.auth import (
     AuthorizationSignUpRequired,
+    SentCode,
+    SentCodeSuccess,
     SentCodeTypeApp,
     SentCodeTypeCall,
     SentCodeTypeEmailCode,
@@ -26,7 +28,7 @@ from telethon.tl.types.auth import (
     SentCodeTypeSms,
 )
 
-from app.errors import FloodWait
+from app.errors import FloodWait, Transient
 from app.logins.answers import next_answer, sit_out
 from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
@@ -46,7 +48,7 @@ _DELIVERIES = {
     SentCodeTypeEmailCode: "email",
     SentCodeTypeFragmentSms: "fragment",
 }
-_BAD_PHONES = ("PHONE_NUMBER_INVALID", "PHONE_NUMBER_UNOCCUPIED", "PHONE_NUMBER_FLOOD")
+_BAD_PHONES = ("PHONE_NUMBER_INVALID", "PHONE_NUMBER_UNOCCUPIED")
 
 
 class _Phone(NamedTuple):
@@ -123,6 +125,12 @@ async def _resend(talk: Conversation, phone: _Phone) -> _Phone:
 
 async def _show(talk: Conversation, phone: _Phone, sent: Any) -> _Phone:
     """Keep what the code goes by, then tell the user where it went."""
+    if isinstance(sent, SentCodeSuccess):
+        raise Transient(
+            "Telegram logged the phone in without a code."
+        )  # begun again, the login finds itself authorized
+    if not isinstance(sent, SentCode):
+        raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
     await talk.keep_auth_key()
     phone = phone._replace(code_hash=str(sent.phone_code_hash))
     await talk.in_transaction(lambda db: _write_phone(talk, db, phone))

@@ -8,7 +8,7 @@ Source: https://core.telegram.org/api/qr-login
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -24,6 +24,8 @@ from app.redis_state import login_qr_key
 from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 
 _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
+_USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
+_JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
 _TOKEN_IS_GONE = ("AUTH_TOKEN_EXPIRED", "AUTH_TOKEN_INVALID", "AUTH_TOKEN_INVALIDX", "AUTH_TOKEN_EXCEPTION")
 
 
@@ -125,8 +127,14 @@ def _read(talk: Conversation, answer: Any) -> LoginToken | Standing:
         case LoginTokenSuccess():
             return Standing.AUTHORIZED
         case ExportedToken():
-            assert talk.connection is not None
-            offset = timedelta(seconds=talk.connection.server_time_offset_seconds)
-            return LoginToken(token=bytes(answer.token), expires_at=answer.expires - offset)
+            return LoginToken(token=bytes(answer.token), expires_at=_expiry(talk, answer))
         case _:
             raise Transient(f"Telegram answered an export with {type(answer).__name__}.")
+
+
+def _expiry(talk: Conversation, token: Any) -> datetime:
+    """When a token expires by our clock. A life that no token has means that the server's clocks disagree."""
+    assert talk.connection is not None
+    now = utc_now()
+    expires_at: datetime = token.expires - timedelta(seconds=talk.connection.server_time_offset_seconds)
+    return expires_at if -_JUST_EXPIRED < expires_at - now < _LONGEST_LIFE else now + _USUAL_LIFE

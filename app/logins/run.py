@@ -29,7 +29,7 @@ from app.logins.store import take
 from app.logins.view import FailureReason
 from app.logs import get_logger
 from app.models import Login, Tenant
-from app.telegram.errors import NotAuthorized, TelegramRefused
+from app.telegram.errors import MigrateTo, NotAuthorized, PasswordNeeded, TelegramRefused
 from app.telegram.identity import ApiIdentity, identity_for
 from app.telegram.parts import TelegramParts
 from app.vault.sealing import Sealed
@@ -40,6 +40,8 @@ _REFUSALS: dict[str, FailureReason] = {
     "API_ID_PUBLISHED_FLOOD": "api_id_invalid",
     "PHONE_NUMBER_BANNED": "account_banned",
     "PHONE_NUMBER_INVALID": "phone_invalid",
+    "PHONE_NUMBER_FLOOD": "flood_wait",
+    "PHONE_PASSWORD_FLOOD": "flood_wait",
 }
 
 _log = get_logger(__name__)
@@ -173,6 +175,10 @@ async def _drive(talk: Conversation) -> None:
             talk.log.info("login.auth_key_dead", cause=exc.cause)
             await talk.disconnect()
             talk.forget_auth_key()
+        except (PasswordNeeded, MigrateTo) as exc:
+            # Said where it was not to be expected: the question where the key stands will be answered with it too.
+            talk.log.info("login.begins_again", detail=exc.detail)
+            await talk.disconnect()
         except TelegramRefused as exc:
             talk.log.warning("login.refused", error=exc.error, method=exc.method)
             raise LoginFailed(_REFUSALS.get(exc.error, "internal_error")) from exc

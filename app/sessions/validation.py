@@ -194,4 +194,4 @@ async def _ask(core: Core, telegram: TelegramParts, held: HeldSession) -> Accoun
 
 async def _whose(visit: Visit) -> Account:
     users: list[Any] = await visit.call(GetUsersRequest([InputUserSelf()]))
-    return account_of(users[0])
+    return account_of(users)

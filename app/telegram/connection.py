@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from telethon.crypto import AuthKey
 from telethon.crypto import rsa as telethon_rsa
-from telethon.network import ConnectionTcpFull, MTProtoSender
+from telethon.network import MTProtoSender
 from telethon.sessions import StringSession
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.functions import (
@@ -31,7 +32,8 @@ from telethon.tl.functions.help import GetConfigRequest
 
 from app.setting_values import read_public_keys
 from app.settings import DataCentre, Settings
-from app.telegram import arithmetic
+from app.telegram import arithmetic, bounds
+from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
 from app.telegram.identity import ApiIdentity, parse_proxy
 
@@ -159,11 +161,20 @@ class TelegramConnection:
         Raises:
             ConnectionLost: the server did not name it.
         """
-        for option in self._dc_options:
-            special = option.ipv6 or option.media_only or option.cdn or option.tcpo_only
-            if option.id == dc_id and not special:
-                return DataCentre(dc_id=dc_id, host=option.ip_address, port=option.port)
+        usable = [each for each in self._dc_options if not (each.media_only or each.cdn or each.tcpo_only)]
+        for option in sorted(usable, key=lambda each: bool(each.ipv6)):
+            if option.id == dc_id and (host := self._host_of(option.ip_address)):
+                return DataCentre(dc_id=dc_id, host=host, port=option.port)
+        if dc_id == self.data_centre.dc_id:
+            return self.data_centre
         raise ConnectionLost(f"Telegram named no address for data centre {dc_id}.")
+
+    def _host_of(self, address: str) -> str | None:
+        """An advertised address, if it is one. 0.0.0.0 is what a server listens on: then it is where we reached this one."""
+        try:
+            return self.data_centre.host if ipaddress.ip_address(address).is_unspecified else address
+        except ValueError:
+            return None
 
     def string_session(self) -> str:
         """The Telethon string session of this auth key at this data centre."""
@@ -179,7 +190,7 @@ class TelegramConnection:
 
     async def _connect(self) -> None:
         dc = self.data_centre
-        transport = ConnectionTcpFull(
+        transport = BoundedTcpFull(
             dc.host,
             dc.port,
             dc.dc_id,
@@ -188,7 +199,9 @@ class TelegramConnection:
         )
         try:
             await self._sender.connect(transport)
-        except (OSError, EOFError, AssertionError) as exc:
+        except (
+            Exception
+        ) as exc:  # what Telethon raises here depends on what a server sends: nothing of it is our mistake
             raise ConnectionLost(f"No connection to data centre {dc.dc_id} ({type(exc).__name__}).") from exc
         self._sender._disconnected.add_done_callback(self._closed)
 
@@ -249,14 +262,24 @@ class TelegramConnection:
 
 
 def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
-    """Build a Telethon string session.
+    """Build a Telethon string session. It holds an address: a host name is looked up here, which blocks.
 
-    Telethon packs the host as an address, so a host name is looked up by whoever configured it.
+    Raises:
+        ConnectionLost: the host name has no address.
     """
     session = StringSession()
-    session.set_dc(data_centre.dc_id, data_centre.host, data_centre.port)
+    session.set_dc(data_centre.dc_id, _address_of(data_centre.host), data_centre.port)
     session.auth_key = AuthKey(auth_key)
     return str(session.save())
+
+
+def _address_of(host: str) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ConnectionLost(f"The data centre's host name {host} has no address.") from exc
+    # IPv4 first, as in `find_data_centre`; an address stands for itself.
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
 def read_string_session(text: str) -> tuple[bytes, DataCentre]:
@@ -279,6 +302,7 @@ def read_string_session(text: str) -> tuple[bytes, DataCentre]:
 def prepare_telethon(settings: Settings) -> None:
     """Once per process: put the arithmetic right, and trust the server's RSA keys that the settings name."""
     arithmetic.install()
+    bounds.install()
     _logger.addFilter(_not_about_reconnecting)
     if settings.telegram_public_key_file is None:
         return

@@ -23,7 +23,10 @@ DEATHS = {
 Source: https://core.telegram.org/api/errors
 """
 
-_PASSING = frozenset({"TIMEOUT", "AUTH_RESTART", "RPC_CALL_FAIL", "RPC_MCGET_FAIL", "WORKER_BUSY_TOO_LONG_RETRY"})
+_PASSING = frozenset(
+    {"TIMEOUT", "AUTH_RESTART", "RPC_CALL_FAIL", "RPC_MCGET_FAIL", "WORKER_BUSY_TOO_LONG_RETRY", "MSG_WAIT_FAILED"}
+    | {"MSG_WAIT_TIMEOUT", "CONNECTION_NOT_INITED", "CONNECTION_LAYER_INVALID"}  # said well on a new connection
+)
 
 
 class TelegramRefused(Permanent):
@@ -85,8 +88,9 @@ class AnswerTimeout(ConnectionLost):
 
 def translate(error: BaseException, *, method: str) -> AppError:
     """Turn what Telethon raised into one of ours; raise it ``from`` the original."""
-    if isinstance(error, telethon_errors.FloodWaitError | telethon_errors.FloodTestPhoneWaitError):
-        return FloodWait(method=method, wait_seconds=float(max(1, error.seconds)))
+    # FLOOD_WAIT_X, FLOOD_PREMIUM_WAIT_X and their kin: all say how long.
+    if isinstance(error, telethon_errors.FloodError) and isinstance(seconds := getattr(error, "seconds", None), int):
+        return FloodWait(method=method, wait_seconds=float(max(1, seconds)))
     if isinstance(error, telethon_errors.InvalidDCError) and getattr(error, "new_dc", None):
         return MigrateTo(int(error.new_dc))
     if isinstance(error, telethon_errors.AuthKeyNotFound):
