@@ -89,6 +89,7 @@ class Conversation:
         self.account: Account | None = None
         self.unjudged: tuple[str, Answer] | None = None  # what the user typed and Telegram has not judged yet
         self.hinted = False
+        self.import_token: bytes | None = None
         self.signed_at: float | None = None
         self._telegram = telegram
         self._keeper = keeper

@@ -62,10 +62,12 @@ async def export(talk: Conversation) -> LoginToken | Standing:
         The token to show, or where the auth key stands if there is nothing to show any more.
     """
     try:
-        answer = await _export_anywhere(talk)
+        answer = await (_export_anywhere(talk) if talk.import_token is None else _import(talk, talk.import_token))
         while isinstance(answer, LoginTokenMigrateTo):
             talk.signed()
-            answer = await _import_there(talk, answer)
+            await talk.move_to(int(answer.dc_id), call="auth.importLoginToken")
+            talk.import_token = bytes(answer.token)
+            answer = await _import(talk, talk.import_token)
     except PasswordNeeded:
         return Standing.PASSWORD
     return _read(talk, answer)
@@ -110,16 +112,22 @@ async def _export_anywhere(talk: Conversation) -> Any:
             await talk.move_to(exc.dc_id, call="auth.exportLoginToken")
 
 
-async def _import_there(talk: Conversation, answer: Any) -> Any:
-    await talk.move_to(int(answer.dc_id), call="auth.importLoginToken")
+async def _import(talk: Conversation, token: bytes) -> Any:
+    """Import the token of a move. Telegram's answer settles it; when none came, the next connection imports it again."""
     try:
-        return await talk.call(ImportLoginTokenRequest(token=answer.token))
+        answer = await talk.call(ImportLoginTokenRequest(token=token))
+    except PasswordNeeded:
+        talk.import_token = None
+        raise
     except TelegramRefused as exc:
+        talk.import_token = None
         if exc.error not in _TOKEN_IS_GONE:
             raise
         # The move outlived the token: the person scans once more, with a token of the new data centre.
         talk.log.info("login.token_died_in_migration", error=exc.error)
         return await _export_anywhere(talk)
+    talk.import_token = None
+    return answer
 
 
 def _read(talk: Conversation, answer: Any) -> LoginToken | Standing:
