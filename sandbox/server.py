@@ -170,7 +170,8 @@ class Sandbox:
 
     def _note_new_key(self, auth_key: AuthKey) -> None:
         self.handshakes += 1
-        self.cloud.add_device(auth_key)
+        if auth_key.expires_at is None:
+            self.cloud.add_device(auth_key)
 
     def _note_lost_key(self, auth_key: AuthKey) -> None:
         self.cloud.remove_device(auth_key)
@@ -182,7 +183,7 @@ class Sandbox:
             return
         now = views.date(self.cloud.clock())
         update = bytes(tl.types.UpdateShort(update=tl.types.UpdateLoginToken(), date=now))
-        for session in device.auth_key.sessions.values():
+        for session in device.auth_key.all_sessions():
             if session.wants_updates:
                 session.send(update, content_related=True, now=True)
 

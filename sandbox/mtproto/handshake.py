@@ -17,6 +17,12 @@ from sandbox.mtproto.auth_keys import KeyRing
 
 _TEST_DC_OFFSET: Final = 10_000
 _HASH_BYTES: Final = 20
+_INNER_DATA: Final = (
+    tl.types.PQInnerData,
+    tl.types.PQInnerDataDc,
+    tl.types.PQInnerDataTemp,
+    tl.types.PQInnerDataTempDc,
+)
 
 
 STEPS: Final = {
@@ -55,6 +61,7 @@ class Exchange:
         "_iv",
         "_key",
         "_keys",
+        "_life_seconds",
         "_new_nonce",
         "_nonce",
         "_primes",
@@ -68,6 +75,7 @@ class Exchange:
         self._dc_id = dc_id
         self._nonce = self._server_nonce = 0
         self._new_nonce = b""
+        self._life_seconds: int | None = None
         self._primes = (0, 0)
         self._exponent = 0
         self._first_aux_hash = 0
@@ -121,6 +129,7 @@ class Exchange:
         self._check_nonces(inner)
         self._check_data_centre(inner)
         self._new_nonce = inner.new_nonce.to_bytes(32, "little", signed=True)
+        self._life_seconds = getattr(inner, "expires_in", None)
         if self._failure == "SERVER_DH_PARAMS_FAIL":
             return tl.types.ServerDHParamsFail(
                 nonce=self._nonce,
@@ -152,8 +161,8 @@ class Exchange:
             inner = tl.read(serialized)
         except tl.MalformedTLError as exc:
             raise ExchangeError("the encrypted data is not p_q_inner_data") from exc
-        if not isinstance(inner, tl.types.PQInnerData | tl.types.PQInnerDataDc):
-            raise ExchangeError("temporary keys are not offered")
+        if not isinstance(inner, _INNER_DATA) or not getattr(inner, "expires_in", 1) > 0:
+            raise ExchangeError("the encrypted data is not p_q_inner_data")
         if padded is None and _sha1(bytes(inner)) != decrypted[1 : 1 + _HASH_BYTES]:
             raise ExchangeError("the SHA-1 of p_q_inner_data is wrong")
         return inner
@@ -184,7 +193,8 @@ class Exchange:
             return self._verdict(tl.types.DhGenRetry, 2, aux_hash)
         server_nonce = self._server_nonce.to_bytes(16, "little", signed=True)
         salt = bytes(a ^ b for a, b in zip(self._new_nonce[:8], server_nonce[:8], strict=True))
-        self._keys.add(key=key, dc_id=self._dc_id, first_salt=int.from_bytes(salt, "little", signed=True))
+        first_salt = int.from_bytes(salt, "little", signed=True)
+        self._keys.add(key=key, dc_id=self._dc_id, first_salt=first_salt, life_seconds=self._life_seconds)
         verdict = self._verdict(tl.types.DhGenOk, 1, aux_hash)
         self._exponent = 0
         return verdict

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sandbox import tl
 from sandbox.mtproto.call import Call, ExchangeFault
+from sandbox.mtproto.temporary_keys import BindingRefusedError, bind
 from sandbox.telegram import auth_methods, common_methods
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.faults import Fault, Faults
@@ -24,6 +25,7 @@ HANDLERS: Final = (auth_methods, common_methods)
 """Imported so that they enter their methods into the table."""
 
 _functions = tl.functions
+_BIND: Final = _functions.auth.BindTempAuthKeyRequest
 _SILENT_WRAPPERS: Final = (
     _functions.InvokeWithTakeoutRequest,
     _functions.InvokeWithMessagesRangeRequest,
@@ -100,14 +102,17 @@ class Dispatcher:
 
     def execute(self, call: Call) -> None:
         """Read a call, count it, apply rules and faults, and answer it now or later."""
-        device = self._services.cloud.devices.get(call.session.auth_key.key_id)
-        if device is None:  # its key was destroyed by an earlier message of the same envelope
-            call.leave_unanswered()
-            return
         try:
             invocation = _unwrap(_read(call.message.body))
+            device = self._device_of(call)
         except RpcError as error:
             self._fail(call, error)
+            return
+        if isinstance(invocation.request, _BIND):
+            self._bind(call, invocation.request)
+            return
+        if device is None:  # its key was destroyed by an earlier message of the same envelope
+            call.leave_unanswered()
             return
         name = tl.method_name(invocation.request)
         self.calls[name] += 1
@@ -119,7 +124,7 @@ class Dispatcher:
         except RpcError as error:
             self._fail(call, error)
             return
-        fault = self._faults.take(name, user_id=user_id, auth_key_id=call.session.auth_key.key_id)
+        fault = self._faults.take(name, user_id=user_id, auth_key_id=device.auth_key.key_id)
         if fault is None:
             self._run_in_order(call, device, invocation)
         elif fault.delay_seconds:
@@ -128,9 +133,28 @@ class Dispatcher:
         else:
             self._meet(fault, call, device, invocation)
 
+    def _device_of(self, call: Call) -> Device | None:
+        """Return the device behind a call's key; None when the key is gone.
+
+        Raises:
+            RpcError: AUTH_KEY_PERM_EMPTY for a temporary key that is not bound, unless the call is about to do that.
+        """
+        auth_key = call.session.auth_key.lasting
+        if auth_key is None and tl.constructor_of(call.message.body) != _BIND.CONSTRUCTOR_ID:
+            raise RpcError("AUTH_KEY_PERM_EMPTY")
+        return None if auth_key is None else self._services.cloud.devices.get(auth_key.key_id)
+
+    def _bind(self, call: Call, request: Any) -> None:
+        try:
+            bind(self._services.cloud.keys, call, request)
+        except BindingRefusedError as refusal:
+            self._fail(call, RpcError(refusal.name))
+        else:
+            call.answer(tl.write(True))
+
     def _apply_rules(self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None) -> None:
         """Refuse a call that breaks a rule which Telegram enforces, and count what it does not."""
-        key_id = call.session.auth_key.key_id
+        key_id = device.auth_key.key_id
         if device.is_duplicated:
             raise RpcError("AUTH_KEY_DUPLICATED")
         if self._violations.is_parallel(call):
@@ -216,7 +240,7 @@ class Dispatcher:
             self._violations.start_wait(
                 tl.method_name(invocation.request),
                 error.flood_wait_seconds,
-                key_id=call.session.auth_key.key_id,
+                key_id=device.auth_key.key_id,
                 user_id=device.authorization.user_id if device.authorization else None,
             )
 

@@ -213,11 +213,18 @@ def test_a_client_of_another_data_centre_is_turned_away(client: Client) -> None:
     client.ask_for_dh(encrypt_by_rsa_pad(client.inner_data(types.PQInnerDataDc, dc=10_002)))
 
 
-def test_temporary_keys_are_not_offered(client: Client) -> None:
-    """Better no key than one that never expires."""
+def test_a_temporary_key_has_a_life(client: Client, keys: KeyRing) -> None:
+    """The one that it asked for; one that is over before it begins is refused."""
     client.ask_for_pq()
-    with pytest.raises(ExchangeError, match="temporary"):
+    with pytest.raises(ExchangeError):
+        client.ask_for_dh(encrypt_by_rsa_pad(client.inner_data(types.PQInnerDataTempDc, dc=2, expires_in=0)))
+    client.read_dh(
         client.ask_for_dh(encrypt_by_rsa_pad(client.inner_data(types.PQInnerDataTempDc, dc=2, expires_in=60)))
+    )
+    assert isinstance(client.finish(), types.DhGenOk)
+    (key,) = keys
+    assert key.expires_at is not None
+    assert round(key.expires_at - key.created_at) == 60
 
 
 @pytest.mark.parametrize("g_b", [1, 2**1900, maths.DH_PRIME - 1])
