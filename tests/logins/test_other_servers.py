@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -189,3 +191,29 @@ def test_a_published_token_says_when_it_expires(odd_stage: OddStage) -> None:
     qr = stage.login(started.login.id).qr
     assert qr is not None
     assert timedelta(seconds=20) < qr.expires_at - datetime.now(UTC) < timedelta(seconds=32)
+
+
+def test_a_server_whose_salts_change_all_the_time_is_followed(make_stage: OddStage) -> None:
+    """bad_server_salt costs a repetition and no more; a repeated message is no second call."""
+    stage = make_stage(sandbox={"salt_seconds": 1}, qr_poll_seconds=1)
+    started = stage.start()
+    url = stage.wait_for_qr(started.login.id)
+    wait_until(lambda: stage.calls("auth.exportLoginToken") >= 4, within_seconds=15)
+    stage.telegram.scan(stage.telegram.create_account()["id"], url)
+    stage.wait_for(started.login.id, "authorized")
+    assert stage.violations() == {}
+    assert stage.new("handshakes") == 1
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_wrong_clock_of_ours_is_put_right(stage: Stage, monkeypatch: pytest.MonkeyPatch, hours: int) -> None:
+    """With a new key and with a known one, whose first message is refused as too old or too new."""
+    clock = SimpleNamespace(time=lambda: time.time() + hours * 3600)
+    monkeypatch.setattr("telethon.network.mtprotostate.time", clock)
+    monkeypatch.setattr("telethon.network.authenticator.time", clock)
+    started = stage.start()
+    url = stage.wait_for_qr(started.login.id)
+    stage.telegram.network(cut_all=True)
+    stage.telegram.scan(stage.telegram.create_account()["id"], url)
+    stage.wait_for(started.login.id, "authorized", within_seconds=25)
+    assert stage.new("handshakes") == 1
