@@ -100,13 +100,13 @@ def _show_user(caller: Caller, wanted: Any) -> Any:
 
 @method(functions.users.GetFullUserRequest)
 def get_full_user(caller: Caller, request: Any) -> Any:
-    """Show the caller's own profile; its constructors of other layers are not known here."""
+    """Show the caller's own profile; the constructors of older layers are not known here."""
     account, wanted = caller.account, request.id
-    if not layers.has_todays_user(caller.device.layer):
+    if not layers.has_profiles(caller.device.layer):
         raise RpcError("METHOD_INVALID")
     if not isinstance(wanted, types.InputUserSelf) and getattr(wanted, "user_id", 0) != account.user_id:
         raise RpcError("USER_ID_INVALID")
-    return views.full_user(account)
+    return views.full_user(account, layer=caller.device.layer)
 
 
 @method(functions.updates.GetStateRequest)

@@ -27,6 +27,8 @@ _USERS: Final = (
 )
 """The first layer of each constructor, as published clients show it; some of the bounds may be a layer or two off."""
 
+_FIRST_OF_TODAYS_PROFILES: Final = 224
+
 
 @dataclass(frozen=True, slots=True)
 class _Renumbered:
@@ -43,14 +45,12 @@ class _Renumbered:
         return self._bytes()
 
 
-def has_todays_user(layer: int) -> bool:
-    """Tell whether a layer's users, and all that hangs on them, are those of the sandbox's own schema."""
-    return layer >= _USERS[0][0]
+def has_profiles(layer: int) -> bool:
+    """Tell whether this layer's user profiles are those of the sandbox's own schema; they change more than users do."""
+    return layer >= _FIRST_OF_TODAYS_PROFILES
 
 
 def user_for(layer: int, user: Any) -> Any:
     """Return a user such that a client of this layer can read it."""
-    if has_todays_user(layer):
-        return user
     constructor = next((number for first, number in _USERS if layer >= first), _USERS[-1][1])
     return _Renumbered(user, constructor)

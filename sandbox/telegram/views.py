@@ -35,8 +35,8 @@ def user(account: Account, *, layer: int) -> Any:
     return layers.user_for(layer, shown)
 
 
-def full_user(account: Account) -> Any:
-    """Show an account's profile to itself, in the sandbox's own layer."""
+def full_user(account: Account, *, layer: int) -> Any:
+    """Show an account's profile to itself."""
     profile = types.UserFull(
         id=account.user_id,
         settings=types.PeerSettings(),
@@ -44,7 +44,7 @@ def full_user(account: Account) -> Any:
         common_chats_count=0,
         can_pin_message=True,
     )
-    return types.users.UserFull(full_user=profile, chats=[], users=[user(account, layer=tl.LAYER)])
+    return types.users.UserFull(full_user=profile, chats=[], users=[user(account, layer=layer)])
 
 
 def logged_in(account: Account, *, layer: int) -> Any:

@@ -37,9 +37,13 @@ async def test_a_user_is_shown_in_the_clients_layer(wires: Wires, layer: int, co
     assert (user.first_name, user.is_self, user.id) == ("Bob", True, success.authorization.user.id)
 
 
-async def test_an_older_layers_profile_is_refused_with_an_error(wires: Wires) -> None:
-    """Rather than answered with what the client cannot read."""
-    wire = await wires.log_in()
+async def test_a_profile_is_shown_or_refused_by_the_clients_layer(wires: Wires) -> None:
+    """Refused with an error rather than shown to a client that cannot read it."""
+    wire = await wires.log_in(first_name="Bob")
+    await wire.introduce(layer=227)
+    request = functions.users.GetFullUserRequest(types.InputUserSelf())
+    profile = read_as(0x31774388, await wire.bytes_for(await wire.send(request)))
+    assert profile.users[0].first_name == "Bob"
     await wire.introduce(layer=198)
     with pytest.raises(RpcFailure, match="METHOD_INVALID"):
-        await wire.call(functions.users.GetFullUserRequest(types.InputUserSelf()))
+        await wire.call(request)
