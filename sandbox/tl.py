@@ -11,6 +11,7 @@ from typing import Any, Final
 from telethon.errors import TypeNotFoundError
 from telethon.extensions import BinaryReader
 from telethon.tl import TLObject, TLRequest, alltlobjects, functions, types
+from telethon.tl.core import GzipPacked
 
 LAYER: Final[int] = alltlobjects.LAYER
 """The schema version in which the sandbox speaks; `sandbox.telegram.layers` has what other ones need."""
@@ -23,8 +24,8 @@ _PARSING_ERRORS: Final = (
     *(OSError, EOFError, zlib.error),  # a damaged gzip_packed inside
 )
 
-__all__ = ["LAYER", "VECTOR", "MalformedTLError", "TLObject", "TLRequest", "UnknownConstructorError"]
-__all__ += ["constructor_of", "functions", "method_name", "read", "read_bytes", "types", "write"]
+__all__ = ["LAYER", "VECTOR", "GzipPacked", "MalformedTLError", "TLObject", "TLRequest", "UnknownConstructorError"]
+__all__ += ["also_read", "constructor_of", "functions", "method_name", "read", "read_bytes", "types", "write"]
 
 
 class MalformedTLError(Exception):
@@ -59,6 +60,11 @@ def read(body: bytes) -> Any:
         raise UnknownConstructorError(constructor, outermost=constructor == constructor_of(body)) from exc
     except _PARSING_ERRORS as exc:
         raise MalformedTLError(str(exc)) from exc
+
+
+def also_read(readers: dict[int, type]) -> None:
+    """Let `read` know more constructors, by classes that have Telethon's `from_reader`."""
+    alltlobjects.tlobjects.update(readers)
 
 
 def read_bytes(body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Executes API calls: takes the wrappers off, applies the rules and the faults, runs the method, answers.
+"""Executes API calls: applies the rules and the faults, runs the method, answers.
 
 The order matters and is that of `Dispatcher.execute`. Source: https://core.telegram.org/api/invoking
 """
@@ -6,15 +6,15 @@ The order matters and is that of `Dispatcher.execute`. Source: https://core.tele
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sandbox import tl
 from sandbox.mtproto.call import Call, ExchangeFault
 from sandbox.mtproto.temporary_keys import BindingRefusedError, bind
-from sandbox.telegram import auth_methods, common_methods
+from sandbox.telegram import auth_methods, common_methods, layers
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.faults import Fault, Faults
+from sandbox.telegram.invocation import Invocation, unwrap
 from sandbox.telegram.methods import METHODS, Access, Caller, Services
 from sandbox.telegram.model import Device
 from sandbox.telegram.violations import Violations
@@ -24,63 +24,7 @@ log = logging.getLogger(__name__)
 HANDLERS: Final = (auth_methods, common_methods)
 """Imported so that they enter their methods into the table."""
 
-_functions = tl.functions
-_BIND: Final = _functions.auth.BindTempAuthKeyRequest
-_SILENT_WRAPPERS: Final = (
-    _functions.InvokeWithTakeoutRequest,
-    _functions.InvokeWithMessagesRangeRequest,
-    _functions.InvokeWithBusinessConnectionRequest,
-    _functions.InvokeWithApnsSecretRequest,
-    _functions.InvokeWithGooglePlayIntegrityRequest,
-    _functions.InvokeWithReCaptchaRequest,
-)
-
-
-@dataclass(slots=True)
-class _Invocation:
-    """A request without its wrappers, and what they said."""
-
-    request: Any
-    layer: int = 0
-    introduction: Any = None
-    without_updates: bool = False
-    after: list[int] = field(default_factory=list)
-
-    @property
-    def is_set_up(self) -> bool:
-        """Whether this belongs to opening a connection, which pacing leaves out."""
-        is_introduction = self.introduction is not None
-        name = tl.method_name(self.request)
-        return is_introduction or name == "help.getConfig" or name.startswith("updates.")
-
-
-def _unwrap(request: Any) -> _Invocation:
-    """Take the wrappers off a request.
-
-    Raises:
-        RpcError: what is inside is no request.
-    """
-    found = _Invocation(request)
-    while True:
-        inner = found.request
-        match inner:
-            case _functions.InvokeWithLayerRequest():
-                found.layer = inner.layer
-            case _functions.InitConnectionRequest():
-                found.introduction = inner
-            case _functions.InvokeWithoutUpdatesRequest():
-                found.without_updates = True
-            case _functions.InvokeAfterMsgRequest():
-                found.after.append(inner.msg_id)
-            case _functions.InvokeAfterMsgsRequest():
-                found.after.extend(inner.msg_ids)
-            case tl.TLRequest() if not isinstance(inner, _SILENT_WRAPPERS):
-                return found
-            case tl.TLRequest():
-                pass
-            case _:
-                raise RpcError("INPUT_REQUEST_INVALID")
-        found.request = inner.query
+_BIND: Final = tl.functions.auth.BindTempAuthKeyRequest
 
 
 class Dispatcher:
@@ -90,6 +34,7 @@ class Dispatcher:
         self._services = services
         self._faults = faults
         self._violations = violations
+        tl.also_read(layers.FORMER_REQUESTS)
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
 
@@ -103,13 +48,13 @@ class Dispatcher:
     def execute(self, call: Call) -> None:
         """Read a call, count it, apply rules and faults, and answer it now or later."""
         try:
-            invocation = _unwrap(_read(call.message.body))
+            invocation = unwrap(call.message.body)
+            if isinstance(invocation.request, _BIND):
+                self._bind(call, invocation)
+                return
             device = self._device_of(call)
         except RpcError as error:
             self._fail(call, error)
-            return
-        if isinstance(invocation.request, _BIND):
-            self._bind(call, invocation.request)
             return
         if device is None:  # its key was destroyed by an earlier message of the same envelope
             call.leave_unanswered()
@@ -137,22 +82,24 @@ class Dispatcher:
         """Return the device behind a call's key; None when the key is gone.
 
         Raises:
-            RpcError: AUTH_KEY_PERM_EMPTY for a temporary key that is not bound, unless the call is about to do that.
+            RpcError: AUTH_KEY_PERM_EMPTY for a temporary key that is not bound.
         """
         auth_key = call.session.auth_key.lasting
-        if auth_key is None and tl.constructor_of(call.message.body) != _BIND.CONSTRUCTOR_ID:
+        if auth_key is None:
             raise RpcError("AUTH_KEY_PERM_EMPTY")
-        return None if auth_key is None else self._services.cloud.devices.get(auth_key.key_id)
+        return self._services.cloud.devices.get(auth_key.key_id)
 
-    def _bind(self, call: Call, request: Any) -> None:
+    def _bind(self, call: Call, invocation: Invocation) -> None:
         try:
-            bind(self._services.cloud.keys, call, request)
+            bind(self._services.cloud.keys, call, invocation.request)
         except BindingRefusedError as refusal:
-            self._fail(call, RpcError(refusal.name))
-        else:
-            call.answer(tl.write(True))
+            raise RpcError(refusal.name) from refusal
+        device = self._device_of(call)
+        if device is not None and invocation.introduction is not None:
+            self._introduce(device, invocation)
+        call.answer(tl.write(True))
 
-    def _apply_rules(self, call: Call, device: Device, invocation: _Invocation, name: str, user_id: int | None) -> None:
+    def _apply_rules(self, call: Call, device: Device, invocation: Invocation, name: str, user_id: int | None) -> None:
         """Refuse a call that breaks a rule which Telegram enforces, and count what it does not."""
         key_id = device.auth_key.key_id
         if device.is_duplicated:
@@ -167,7 +114,7 @@ class Dispatcher:
         if wait_seconds:
             raise RpcError(f"FLOOD_WAIT_{wait_seconds}")
 
-    def _meet(self, fault: Fault, call: Call, device: Device, invocation: _Invocation) -> None:
+    def _meet(self, fault: Fault, call: Call, device: Device, invocation: Invocation) -> None:
         """Let a call meet its fault."""
         if fault.drop_connection:
             call.leave_unanswered()
@@ -182,7 +129,7 @@ class Dispatcher:
             self._run_in_order(call, device, invocation)
         call.session.flush()
 
-    def _run_in_order(self, call: Call, device: Device, invocation: _Invocation) -> None:
+    def _run_in_order(self, call: Call, device: Device, invocation: Invocation) -> None:
         """Run a call, after those that it asked to wait for."""
         others = call.session.running - {call.message.msg_id}
         awaited = next((msg_id for msg_id in invocation.after if msg_id in others), None)
@@ -191,7 +138,7 @@ class Dispatcher:
         else:
             call.session.when_finished(awaited, lambda: self._run_in_order(call, device, invocation))
 
-    def _run(self, call: Call, device: Device, invocation: _Invocation) -> None:
+    def _run(self, call: Call, device: Device, invocation: Invocation) -> None:
         try:
             self._introduce(device, invocation)
             result = self._result_of(device, invocation.request)
@@ -204,7 +151,7 @@ class Dispatcher:
         else:
             call.answer(tl.write(result))
 
-    def _introduce(self, device: Device, invocation: _Invocation) -> None:
+    def _introduce(self, device: Device, invocation: Invocation) -> None:
         """Note what initConnection says about the device.
 
         Raises:
@@ -235,7 +182,7 @@ class Dispatcher:
             raise RpcError("METHOD_INVALID")
         return method.run(Caller(self._services, device), request)
 
-    def _note_flood_wait(self, call: Call, device: Device, invocation: _Invocation, error: RpcError) -> None:
+    def _note_flood_wait(self, call: Call, device: Device, invocation: Invocation, error: RpcError) -> None:
         if error.flood_wait_seconds is not None:
             self._violations.start_wait(
                 tl.method_name(invocation.request),
@@ -246,13 +193,3 @@ class Dispatcher:
 
     def _fail(self, call: Call, error: RpcError) -> None:
         call.answer(bytes(tl.types.RpcError(error_code=error.code, error_message=error.message)))
-
-
-def _read(body: bytes) -> Any:
-    try:
-        return tl.read(body)
-    except tl.UnknownConstructorError as exc:
-        kind = "METHOD" if exc.outermost else "CONSTRUCTOR"
-        raise RpcError(f"INPUT_{kind}_INVALID_{exc.constructor}_0") from exc
-    except tl.MalformedTLError as exc:
-        raise RpcError("INPUT_FETCH_ERROR") from exc

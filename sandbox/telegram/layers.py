@@ -1,7 +1,7 @@
-"""Users as clients of another layer know them.
+"""What clients of another layer say and understand in other words.
 
-Of all that a login needs, only the user's constructor number changes from layer to layer. What stands behind it is the same
-as far as the sandbox fills it in, so another number is all it takes.
+Of all that a login is answered with, only the user's constructor number changes from layer to layer; what stands behind it is
+the same, as far as the sandbox fills it in. Of what a login asks, two requests had other numbers.
 Source: https://core.telegram.org/api/layers
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sandbox import tl
 
-OLDEST: Final = 148
+OLDEST: Final = 155
 """Clients of older layers know other configs and authorizations too, and are not served."""
 
 _USERS: Final = (
@@ -54,3 +54,29 @@ def user_for(layer: int, user: Any) -> Any:
     """Return a user such that a client of this layer can read it."""
     constructor = next((number for first, number in _USERS if layer >= first), _USERS[-1][1])
     return _Renumbered(user, constructor)
+
+
+class _FormerGetDifference:
+    """updates.getDifference of older layers."""
+
+    @staticmethod
+    def from_reader(reader: Any) -> Any:
+        flags, pts = reader.read_int(), reader.read_int()
+        total_limit = reader.read_int() if flags & 1 else None
+        date, qts = reader.tgread_date(), reader.read_int()
+        return tl.functions.updates.GetDifferenceRequest(pts, date, qts, pts_total_limit=total_limit)
+
+
+class _FormerResendCode:
+    """auth.resendCode of older layers."""
+
+    @staticmethod
+    def from_reader(reader: Any) -> Any:
+        return tl.functions.auth.ResendCodeRequest(reader.tgread_string(), reader.tgread_string())
+
+
+FORMER_REQUESTS: Final[dict[int, type]] = {
+    0x25939651: _FormerGetDifference,
+    0x3EF1A9BF: _FormerResendCode,
+}
+"""Requests under their former constructor numbers, read as today's. For `tl.also_read`."""

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
 import pytest
 from telethon.extensions import BinaryReader
-from telethon.tl import alltlobjects, functions, types
+from telethon.tl import TLObject, alltlobjects, functions, types
 
 from tests.sandbox.wire import EXPORT, RpcFailure, Wires
 
 OURSELVES = functions.users.GetUsersRequest([types.InputUserSelf()])
 USER = types.User.CONSTRUCTOR_ID
 USERS_BY_LAYER = [
-    (158, 0x8F97C628), (162, 0xABB5F120), (166, 0xEB602F25), (181, 0x215C4438), (193, 0x83314FCA), (198, 0x4B46C37E),
+    (155, 0x8F97C628), (162, 0xABB5F120), (166, 0xEB602F25), (181, 0x215C4438), (193, 0x83314FCA), (198, 0x4B46C37E),
     (214, 0x020B1422), (227, 0x31774388), (alltlobjects.LAYER, USER), (alltlobjects.LAYER + 100, USER),
 ]  # fmt: skip
 """From the schemas that clients of those layers ship."""
@@ -47,3 +48,20 @@ async def test_a_profile_is_shown_or_refused_by_the_clients_layer(wires: Wires) 
     await wire.introduce(layer=198)
     with pytest.raises(RpcFailure, match="METHOD_INVALID"):
         await wire.call(request)
+
+
+async def test_requests_that_had_another_number_are_understood(wires: Wires) -> None:
+    """updates.getDifference and auth.resendCode, as a client of layer 155 says them."""
+    wire = await wires.log_in()
+    await wire.introduce(layer=155)
+    difference = struct.pack("<IiiiIi", 0x25939651, 1, 5, 100, 0, 0)
+    assert isinstance(await wire.answer_to(await wire.send(difference)), types.updates.DifferenceEmpty)
+    phone = str((await asyncio.to_thread(wires.sandbox.driver.create_account))["phone"])
+    sent = await wire.call(functions.auth.SendCodeRequest(phone, 1, "x", types.CodeSettings()))
+    resend = struct.pack("<I", 0x3EF1A9BF) + tl_string(phone) + tl_string(sent.phone_code_hash)
+    assert isinstance((await wire.answer_to(await wire.send(resend))).type, types.auth.SentCodeTypeSms)
+
+
+def tl_string(text: str) -> bytes:
+    """Serialize a string."""
+    return bytes(TLObject.serialize_bytes(text))

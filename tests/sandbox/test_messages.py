@@ -153,6 +153,13 @@ async def test_a_packed_request_is_unpacked(wires: Wires) -> None:
     assert (await wire.answer_to(inner[0])).this_dc == 2
 
 
+async def test_a_request_may_be_packed_inside_its_wrappers(wires: Wires) -> None:
+    """As TDLib does it."""
+    wire = await wires.start()
+    head = bytes(introduction(NEAREST)).removesuffix(bytes(NEAREST))
+    assert (await wire.answer_to(await wire.send(head + gzipped(NEAREST)))).this_dc == 2
+
+
 async def test_a_long_answer_is_packed(wires: Wires) -> None:
     """A short one is not."""
     wire = await wires.log_in()

@@ -19,7 +19,7 @@ from telethon.network import authenticator
 from telethon.tl import functions, types
 
 from tests.sandbox.clients import login_url
-from tests.sandbox.wire import EXPORT, RpcFailure, Wire, Wires
+from tests.sandbox.wire import EXPORT, RpcFailure, Wire, Wires, introduction
 
 DAY_SECONDS = 86_400
 OURSELVES = functions.users.GetUsersRequest([types.InputUserSelf()])
@@ -83,6 +83,16 @@ async def bind(temporary: Wire, permanent: Wire) -> Any:
     bound = await temporary.answer_to(await temporary.send(body, msg_id=msg_id))
     await temporary.introduce()
     return bound
+
+
+async def test_a_binding_may_come_with_the_introduction(wires: Wires) -> None:
+    """In one request, wrapped as any other."""
+    permanent, temporary = await wires.exchange_key(), await temporary_wire(wires)
+    msg_id = temporary.new_msg_id()
+    head = bytes(introduction(EXPORT)).removesuffix(bytes(EXPORT))
+    body = head + Binding(temporary, permanent, msg_id).request()
+    assert await temporary.answer_to(await temporary.send(body, msg_id=msg_id)) is True
+    assert (await temporary.call(EXPORT)).token
 
 
 async def test_a_bound_key_stands_for_the_permanent_one(wires: Wires) -> None:
