@@ -4,7 +4,7 @@ import gzip
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sandbox import tl
 from sandbox.mtproto.envelope import Message
@@ -84,10 +84,26 @@ def gunzip(body: bytes) -> bytes:
     Raises:
         ValueError: it is damaged, or holds more than any client sends.
     """
+    try:
+        return _unpack(tl.read_bytes(body[4:]))
+    except tl.MalformedTLError as exc:
+        raise ValueError("damaged gzip_packed") from exc
+
+
+class BoundedGzip:
+    """Reads a gzip_packed object inside another one as `gunzip` does; Telethon unpacks without a limit."""
+
+    @staticmethod
+    def from_reader(reader: Any) -> Any:
+        """Read one, for `tl.also_read`."""
+        return tl.GzipPacked(_unpack(reader.tgread_bytes()))
+
+
+def _unpack(packed: bytes) -> bytes:
     decompressor = zlib.decompressobj(wbits=31)
     try:
-        data = decompressor.decompress(tl.read_bytes(body[4:]), _MAXIMUM_UNPACKED_BYTES)
-    except (tl.MalformedTLError, zlib.error) as exc:
+        data = decompressor.decompress(packed, _MAXIMUM_UNPACKED_BYTES)
+    except zlib.error as exc:
         raise ValueError("damaged gzip_packed") from exc
     if not decompressor.eof:
         raise ValueError("gzip_packed holds too much, or was cut short")

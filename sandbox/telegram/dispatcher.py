@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any, Final
 
 from sandbox import tl
-from sandbox.mtproto.call import Call, ExchangeFault
+from sandbox.mtproto.call import GZIP_PACKED, BoundedGzip, Call, ExchangeFault
 from sandbox.mtproto.temporary_keys import BindingRefusedError, bind
 from sandbox.telegram import auth_methods, common_methods, layers
 from sandbox.telegram.errors import RpcError
@@ -34,7 +34,7 @@ class Dispatcher:
         self._services = services
         self._faults = faults
         self._violations = violations
-        tl.also_read(layers.FORMER_REQUESTS)
+        tl.also_read({**layers.FORMER_REQUESTS, GZIP_PACKED: BoundedGzip})
         self.calls: Counter[str] = Counter()
         """How often each method was called."""
 

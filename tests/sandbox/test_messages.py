@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import time
 
 import pytest
-from telethon.tl import functions, types
-from telethon.tl.core import MessageContainer, RpcResult
+from telethon.tl import TLObject, functions, types
+from telethon.tl.core import GzipPacked, MessageContainer, RpcResult
 
 from sandbox.mtproto.call import gzip_packed
 from tests.sandbox.wire import RpcFailure, Wire, Wires, gzipped, introduction
@@ -154,10 +155,14 @@ async def test_a_packed_request_is_unpacked(wires: Wires) -> None:
 
 
 async def test_a_request_may_be_packed_inside_its_wrappers(wires: Wires) -> None:
-    """As TDLib does it."""
+    """As TDLib does it; not without bounds."""
     wire = await wires.start()
     head = bytes(introduction(NEAREST)).removesuffix(bytes(NEAREST))
     assert (await wire.answer_to(await wire.send(head + gzipped(NEAREST)))).this_dc == 2
+    bomb = gzip.compress(bytes(50_000_000))
+    packed = struct.pack("<I", GzipPacked.CONSTRUCTOR_ID) + bytes(TLObject.serialize_bytes(bomb))
+    with pytest.raises(RpcFailure, match="INPUT_FETCH_ERROR"):
+        await wire.answer_to(await wire.send(head + packed))
 
 
 async def test_a_long_answer_is_packed(wires: Wires) -> None:
