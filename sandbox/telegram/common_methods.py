@@ -70,6 +70,13 @@ def get_nearest_dc(caller: Caller, request: Any) -> Any:
     return types.NearestDc(country="", this_dc=here, nearest_dc=here)
 
 
+@method(functions.help.GetCdnConfigRequest, Access.ANYBODY)
+def get_cdn_config(caller: Caller, request: Any) -> Any:
+    """Have no CDN."""
+    del caller, request
+    return types.CdnConfig(public_keys=[])
+
+
 @method(functions.help.GetAppConfigRequest, Access.ANYBODY)
 def get_app_config(caller: Caller, request: Any) -> Any:
     """Have nothing to configure."""

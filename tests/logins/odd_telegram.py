@@ -70,7 +70,7 @@ def updates_in_every_form() -> dict[str, bytes]:
 
 @contextmanager
 def odd_telegram(
-    folder: Path, *, push: bytes | None = None, **changes: list[Change]
+    folder: Path, *, listens_on: str = "127.0.0.1", push: bytes | None = None, **changes: list[Change]
 ) -> Iterator[tuple[OddTelegram, SandboxDriver]]:
     """Run one in a thread; methods are named with two underscores for the dot, as in ``help__getConfig``."""
     loop = asyncio.new_event_loop()
@@ -79,7 +79,7 @@ def odd_telegram(
 
     async def start() -> tuple[OddTelegram, dict[str, Any]]:
         named = {name.replace("__", "."): each for name, each in changes.items()}
-        made = OddTelegram(Options(public_key_file=folder / "odd.pub.pem"), changes=named, push=push)
+        made = OddTelegram(Options(public_key_file=folder / "odd.pub.pem", host=listens_on), changes=named, push=push)
         return made, await made.start()
 
     telegram, ready = asyncio.run_coroutine_threadsafe(start(), loop).result(10)

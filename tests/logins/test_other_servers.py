@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -119,6 +120,21 @@ def test_a_server_may_be_named_by_its_host_name(odd_stage: OddStage) -> None:
     started = stage.start()
     stage.telegram.scan(stage.telegram.create_account()["id"], stage.wait_for_qr(started.login.id))
     stage.wait_for(started.login.id, "authorized")
+
+
+def test_a_server_may_speak_ipv6_alone(odd_stage: OddStage) -> None:
+    """All its addresses are marked so; the login follows a move to one of them."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+    stage = odd_stage(host="[::1]", listens_on="::1")
+    started = stage.start()
+    account = stage.telegram.create_account(dc_id=3)
+    stage.telegram.scan(account["id"], stage.wait_for_qr(started.login.id))
+    stage.wait_for(started.login.id, "authorized")
+    assert stage.sessions()[0].dc_id == 3
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,12 @@ import pytest
 from telethon import errors
 from telethon.tl import types
 from telethon.tl.functions import account, auth, updates, users
-from telethon.tl.functions.help import GetConfigRequest, GetNearestDcRequest
+from telethon.tl.functions.help import (
+    GetCdnConfigRequest,
+    GetConfigRequest,
+    GetCountriesListRequest,
+    GetNearestDcRequest,
+)
 
 from sandbox.driver import SandboxRefusedError
 from tests.sandbox.clients import API_ID, TelethonClients, export, login_token_updates, login_url, own_id, renewed, soon
@@ -246,6 +251,7 @@ async def test_what_a_client_asks_on_connecting_is_answered(clients: TelethonCli
     assert (await client(users.GetFullUserRequest(types.InputUserSelf()))).users[0].id == alice["id"]
     assert isinstance((await client(users.GetUsersRequest([types.InputUser(1, 1)])))[0], types.UserEmpty)
     assert await client(account.UpdateStatusRequest(offline=True))
+    assert (await client(GetCdnConfigRequest())).public_keys == []
 
 
 async def test_a_method_that_the_sandbox_does_not_have_says_so(clients: TelethonClients) -> None:
@@ -253,6 +259,8 @@ async def test_a_method_that_the_sandbox_does_not_have_says_so(clients: Telethon
     client = await clients.connect()
     with pytest.raises(errors.AuthKeyUnregisteredError):
         await client(account.GetAccountTTLRequest())
+    with pytest.raises(errors.MethodInvalidError):  # which nobody need be logged in for
+        await client(GetCountriesListRequest("en", 0))
     client = await clients.log_in(await new_account(clients))
     with pytest.raises(errors.MethodInvalidError):
         await client(account.GetAccountTTLRequest())
