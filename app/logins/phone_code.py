@@ -126,9 +126,8 @@ async def _resend(talk: Conversation, phone: _Phone) -> _Phone:
 async def _show(talk: Conversation, phone: _Phone, sent: Any) -> _Phone:
     """Keep what the code goes by, then tell the user where it went."""
     if isinstance(sent, SentCodeSuccess):
-        raise Transient(
-            "Telegram logged the phone in without a code."
-        )  # begun again, the login finds itself authorized
+        # Begun again, the login finds itself authorized.
+        raise Transient("Telegram logged the phone in without a code.")
     if not isinstance(sent, SentCode):
         raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
     await talk.keep_auth_key()

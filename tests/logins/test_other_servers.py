@@ -176,6 +176,29 @@ def test_password_parameters_that_cannot_be_used_end_the_login(odd_stage: OddSta
     wait_until(lambda: not stage.telegram.authorizations(account["id"]), within_seconds=10)
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"), [("PHONE_NUMBER_FLOOD", "flood_wait"), ("PHONE_NUMBER_INVALID", "phone_invalid")]
+)
+def test_a_flood_of_codes_is_no_bad_number(odd_stage: OddStage, error: str, reason: str) -> None:
+    """Telegram says for a number that asked too often: later, not another one."""
+    stage = odd_stage()
+    account = stage.telegram.create_account()
+    stage.telegram.add_fault(method="auth.sendCode", error=error, times=1)
+    started = stage.start(method="code", phone=account["phone"])
+    assert stage.wait_for(started.login.id, "failed").reason == reason
+
+
+def test_a_code_that_is_to_be_paid_for_ends_the_login(odd_stage: OddStage) -> None:
+    """With a reason rather than an error of ours."""
+
+    def paid(sent: Any) -> Any:
+        return types.auth.SentCodePaymentRequired("product", sent.phone_code_hash, "", "", 0, "USD", 100)
+
+    stage = odd_stage(auth__sendCode=[paid] * 5)
+    started = stage.start(method="code", phone=stage.telegram.create_account()["phone"])
+    assert stage.wait_for(started.login.id, "failed").reason == "internal_error"
+
+
 def test_data_centres_that_send_us_to_each_other_do_not_keep_us_busy(odd_stage: OddStage) -> None:
     """The moves slow down, and a login ends with its life."""
 
