@@ -28,7 +28,7 @@ from app.sessions.leases import acquire_lease, release_lease, renew_lease
 from app.sessions.planning import BATCH_SESSIONS, BATCHES_AT_ONCE, due_sessions, plan_validations
 from app.sessions.retiring import idle_sessions, retire_idle_sessions
 from app.settings import DataCentre, Settings
-from app.telegram.connection import make_string_session
+from app.telegram.string_sessions import make_string_session
 from devstack.files import kept_secret
 from devstack.folder import remove_folder
 from devstack.ports import free_port

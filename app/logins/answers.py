@@ -45,16 +45,16 @@ async def sit_out(talk: Conversation, flood: FloodWait) -> None:
 
     Raises:
         LoginFailed: ``flood_wait``: it is too long.
-        whatever ``Conversation.advance`` and ``wait`` raise.
+        whatever ``LoginRow.advance`` and ``wait`` raise.
     """
     seconds = talk.floods.countdown(flood.wait_seconds)
     if flood.wait_seconds > LONGEST_RETRY_SECONDS or seconds >= talk.remaining_seconds():
         raise LoginFailed("flood_wait", retry_after_seconds=flood.wait_seconds) from flood
     until = utc_now() + timedelta(seconds=seconds)
-    await talk.advance(retry_after_at=until)
+    await talk.row.advance(retry_after_at=until)
     while (left := (until - utc_now()).total_seconds()) > 0:
         await talk.wait(left)
-    await talk.advance(retry_after_at=None)
+    await talk.row.advance(retry_after_at=None)
 
 
 async def _wait_for(talk: Conversation, what: str, attempts_left: int) -> Answer:

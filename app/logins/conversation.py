@@ -15,9 +15,6 @@ from enum import Enum
 from typing import Any, ParamSpec, TypeVar
 
 import redis.asyncio
-from redis.exceptions import RedisError
-from sqlalchemy import select
-from sqlalchemy.orm import Session as DatabaseSession
 from telethon.tl.functions.auth import LogOutRequest
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf, UpdateLoginToken
@@ -26,11 +23,10 @@ from app.clock import utc_now
 from app.core import Core
 from app.logins.endings import LoginFailed
 from app.logins.keeper import Hold, LoginKeeper
-from app.logins.secrets import Answer, auth_key_place
-from app.logins.store import advance
+from app.logins.row import LoginRow
+from app.logins.secrets import Answer
 from app.logs import get_logger
 from app.models import Login
-from app.redis_state import LOGIN_CHANNEL, encode_login_hint
 from app.sessions.claim import Account, account_of
 from app.settings import DataCentre
 from app.telegram.calls import PacedCaller
@@ -62,7 +58,7 @@ class Standing(Enum):
 
 
 class Conversation:
-    """See the module. Lives on the loop; blocking work leaves it by ``in_transaction`` and ``in_thread``.
+    """See the module. Lives on the loop; blocking work leaves it by ``in_thread`` and the row's ``transact``.
 
     Args:
         login: the row as this worker took it, with its epoch; detached.
@@ -83,6 +79,7 @@ class Conversation:
         auth_key: bytes | None,
     ) -> None:
         self.core = core
+        self.row = LoginRow(core=core, telegram=telegram, login=login, auth_key=auth_key)
         self.login = login
         self.identity = identity
         self.connection: TelegramConnection | None = None
@@ -94,9 +91,9 @@ class Conversation:
         self._telegram = telegram
         self._keeper = keeper
         self._hold = hold
-        self._auth_key = self._kept_auth_key = auth_key
+        self._auth_key = auth_key
         self.key_is_new = False
-        self._data_centre = self._stored_data_centre()
+        self._data_centre = self.row.data_centre or core.settings.data_centre or TELEGRAM_DC
         self._migrated_at: float | None = None
         self._moves = 0
         self.resumed = self._auth_key is not None
@@ -155,43 +152,6 @@ class Conversation:
         """Whether Redis has lost what it held for this login since this was last asked."""
         forgotten, self._hold.forgotten = self._hold.forgotten, False
         return forgotten
-
-    # --- the row
-
-    async def in_transaction(self, work: Callable[[DatabaseSession], T]) -> T:
-        """Run blocking work in a transaction, off the loop."""
-        return await self._telegram.runtime.in_thread(self._transact, work)
-
-    async def advance(self, **changes: Any) -> None:
-        """Write to the row as its owner, remember what was written, and tell whoever looks at the login.
-
-        Raises:
-            OwnershipLost, LoginOver: the row is not ours (any more).
-            Unavailable: PostgreSQL is away; nothing was written.
-        """
-        self.login.version = await self.in_transaction(
-            lambda db: advance(db, login_id=self.login.id, epoch=self.login.owner_epoch, **changes)
-        )
-        for name, value in changes.items():
-            setattr(self.login, name, value)
-        await self.tell()
-
-    async def tell(self) -> None:
-        """Publish the hint that the login changed. Readers poll as well, so that a lost hint costs seconds."""
-        with contextlib.suppress(RedisError, OSError):
-            await self._telegram.redis.publish(LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version))
-
-    async def keep_auth_key(self) -> None:
-        """Seal the auth key into the row: from here a killed worker loses nothing. Does nothing the second time.
-
-        Raises:
-            as ``advance``.
-        """
-        assert self.connection is not None
-        if self._kept_auth_key == self.connection.auth_key:
-            return
-        await self.in_transaction(self._seal_auth_key)
-        self._kept_auth_key = self.connection.auth_key
 
     # --- Telegram
 
@@ -264,7 +224,7 @@ class Conversation:
         self.connection = await self._open(None, target)
         self._auth_key, self._data_centre = self.connection.auth_key, target
         self._migrated_at = time.monotonic()
-        await self.keep_auth_key()
+        await self.row.keep_auth_key(self.connection)
         self.core.metrics.auth_qr_migrated.labels(tenant_id=self.login.tenant_id, call=call).inc()
 
     async def standing(self) -> Standing:
@@ -337,31 +297,3 @@ class Conversation:
         if any(isinstance(each, UpdateLoginToken) for each in inner):
             self.hinted = True
             self._hold.wake.set()
-
-    def _transact(self, work: Callable[[DatabaseSession], T]) -> T:
-        with self.core.transaction() as db:
-            return work(db)
-
-    def _seal_auth_key(self, db: DatabaseSession) -> None:
-        assert self.connection is not None
-        # The row's key may have been rotated since it was read; one key id serves all that the row has sealed.
-        key_id = db.scalar(select(Login.key_id).where(Login.id == self.login.id).with_for_update())
-        assert key_id is not None
-        dc = self.connection.data_centre
-        sealed = self.core.keyring.seal_under_key(key_id, auth_key_place(self.login), self.connection.auth_key)
-        advance(
-            db,
-            login_id=self.login.id,
-            epoch=self.login.owner_epoch,
-            public=False,
-            auth_key_sealed=sealed,
-            dc_id=dc.dc_id,
-            dc_host=dc.host,
-            dc_port=dc.port,
-        )
-        self.login.auth_key_sealed = sealed
-
-    def _stored_data_centre(self) -> DataCentre:
-        if self.login.dc_id is None or self.login.dc_host is None or self.login.dc_port is None:
-            return self.core.settings.data_centre or TELEGRAM_DC
-        return DataCentre(dc_id=self.login.dc_id, host=self.login.dc_host, port=self.login.dc_port)

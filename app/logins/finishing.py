@@ -43,12 +43,13 @@ async def claim(talk: Conversation) -> Outcome:
     if login.telegram_user_id is not None and login.telegram_user_id != account.telegram_user_id:
         raise LoginFailed("ownership_mismatch")
     assert talk.connection is not None
-    string_session, dc_id = talk.connection.string_session(), talk.connection.data_centre.dc_id
+    dc_id = talk.connection.data_centre.dc_id
+    string_session = await talk.in_thread(talk.connection.string_session)
     await clean_up(talk, log_out=False)
     failures = 0
     while True:
         try:
-            claimed = await talk.in_transaction(lambda db: _store(talk, db, string_session, dc_id))
+            claimed = await talk.row.transact(lambda db: _store(talk, db, string_session, dc_id))
             break
         except Unavailable:
             # Nothing is lost if this gives up: the auth key is sealed in the row, and the next worker finds it authorized.
@@ -60,7 +61,7 @@ async def claim(talk: Conversation) -> Outcome:
     metrics.auth_qr_success.labels(tenant_id=login.tenant_id).inc()
     if talk.signed_at is not None:
         metrics.scan_to_authorized_seconds.observe(talk.now() - talk.signed_at)
-    await talk.tell()
+    await talk.row.tell()
     if claimed.replaced_id is not None:
         await talk.in_thread(talk.core.dispatch, LOG_OUT_TASK, claimed.replaced_id)
     talk.log.info("login.authorized", session_id=claimed.session_id, replaced=claimed.replaced_id)
@@ -105,7 +106,7 @@ async def put_off_or_fail(talk: Conversation, flood: FloodWait) -> Outcome:
         return await fail(talk, LoginFailed("flood_wait", retry_after_seconds=flood.wait_seconds))
     seconds = min(seconds, LONGEST_COUNTDOWN_SECONDS)
     again_at = utc_now() + timedelta(seconds=seconds)
-    await talk.advance(
+    await talk.row.advance(
         owner=None, retry_after_at=again_at, next_dispatch_at=again_at + timedelta(seconds=DISPATCH_GRACE_SECONDS)
     )
     talk.log.info("login.flood_wait", method=flood.method, seconds=round(seconds, 1))
@@ -126,13 +127,13 @@ async def end(
     talk: Conversation, status: str, *, reason: str | None = None, retry_after_at: datetime | None = None
 ) -> Outcome:
     """End the login without a session. Whoever ended it first has won: then it is cancelled."""
-    ended = await talk.in_transaction(lambda db: _write_end(talk, db, status, reason, retry_after_at))
+    ended = await talk.row.transact(lambda db: _write_end(talk, db, status, reason, retry_after_at))
     if ended is None:
         return Outcome("cancelled")
     talk.login.version = ended.version
     if status == "expired":
         talk.core.metrics.auth_qr_expired.labels(tenant_id=talk.login.tenant_id).inc()
-    await talk.tell()
+    await talk.row.tell()
     talk.log.info("login.ended", status=status, reason=reason)
     return Outcome(status)
 
@@ -179,7 +180,7 @@ async def clean_up(talk: Conversation, *, log_out: bool) -> None:
         # What fails here is tried again by the sweep: the row says that a log-out is pending.
         with contextlib.suppress(AppError):
             await talk.log_out(timeout_seconds=_LOG_OUT_SECONDS)
-            await talk.in_transaction(lambda db: _logged_out(db, talk.login.id))
+            await talk.row.transact(lambda db: _logged_out(db, talk.login.id))
     await talk.disconnect()
     talk.connection = None
     talk.core.metrics.session_cleanup_duration_seconds.observe(talk.now() - started)
@@ -195,11 +196,11 @@ async def log_out_late(talk: Conversation) -> Outcome:
     except AppError as exc:
         talk.log.info("login.log_out_put_off", detail=exc.detail)
         again_at = utc_now() + timedelta(seconds=_LOG_OUT_AGAIN_SECONDS)
-        await talk.in_transaction(lambda db: put_off(db, [talk.login.id], until=again_at))
+        await talk.row.transact(lambda db: put_off(db, [talk.login.id], until=again_at))
         return NOT_MINE
     finally:
         await talk.disconnect()
-    await talk.in_transaction(lambda db: _logged_out(db, talk.login.id))
+    await talk.row.transact(lambda db: _logged_out(db, talk.login.id))
     talk.log.info("login.logged_out_late")
     return Outcome("cancelled")
 

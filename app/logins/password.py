@@ -27,11 +27,14 @@ async def ask_password(talk: Conversation) -> Standing:
 
     Raises:
         LoginFailed: ``password_attempts_exhausted``, or ``flood_wait`` when Telegram wants more than 60 s.
-        whatever ``Conversation.call``, ``advance`` and ``wait`` raise; it may be called again then, no attempt is lost.
+        whatever ``Conversation.call`` and ``wait`` and ``LoginRow.advance`` raise; it may be called again then: no attempt
+            is lost.
     """
     hint = str((await talk.call(GetPasswordRequest())).hint or "") or None
     left = talk.login.password_attempts_left if talk.login.password_attempts_left is not None else ATTEMPTS
-    await talk.advance(status="password_required", password_hint=hint, password_attempts_left=left, qr_expires_at=None)
+    await talk.row.advance(
+        status="password_required", password_hint=hint, password_attempts_left=left, qr_expires_at=None
+    )
     while left > 0:
         async with next_answer(talk, "password", attempts_left=left) as password:
             right = await _right(talk, password)
@@ -40,7 +43,7 @@ async def ask_password(talk: Conversation) -> Standing:
         left -= 1
         talk.log.info("login.password_wrong", attempts_left=left)
         if left:
-            await talk.advance(password_attempts_left=left)
+            await talk.row.advance(password_attempts_left=left)
     raise LoginFailed("password_attempts_exhausted")
 
 

@@ -66,9 +66,9 @@ async def sign_in_by_code(talk: Conversation) -> Standing:
 
     Raises:
         LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, or ``flood_wait`` over 60 s.
-        whatever ``Conversation.call``, ``advance`` and ``wait`` raise; it may be called again then.
+        whatever ``Conversation.call`` and ``wait`` and ``LoginRow.advance`` raise; it may be called again then.
     """
-    phone = await talk.in_transaction(lambda db: _read_phone(talk, db))
+    phone = await talk.row.transact(lambda db: _read_phone(talk, db))
     if phone.code_hash is None or talk.key_is_new:
         phone = await _send(talk, phone)
     left = int((talk.login.code or {}).get("attempts_left", ATTEMPTS))
@@ -88,7 +88,7 @@ async def sign_in_by_code(talk: Conversation) -> Standing:
         left -= 1
         talk.log.info("login.code_wrong", attempts_left=left)
         if left:
-            await talk.advance(code={**(talk.login.code or {}), "attempts_left": left})
+            await talk.row.advance(code={**(talk.login.code or {}), "attempts_left": left})
     raise LoginFailed("code_attempts_exhausted")
 
 
@@ -130,11 +130,12 @@ async def _show(talk: Conversation, phone: _Phone, sent: Any) -> _Phone:
         raise Transient("Telegram logged the phone in without a code.")
     if not isinstance(sent, SentCode):
         raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
-    await talk.keep_auth_key()
+    assert talk.connection is not None
+    await talk.row.keep_auth_key(talk.connection)
     phone = phone._replace(code_hash=str(sent.phone_code_hash))
-    await talk.in_transaction(lambda db: _write_phone(talk, db, phone))
+    await talk.row.transact(lambda db: _write_phone(talk, db, phone))
     left = int((talk.login.code or {}).get("attempts_left", ATTEMPTS))
-    await talk.advance(
+    await talk.row.advance(
         status="code_required",
         code={
             "delivery": _DELIVERIES.get(type(sent.type), "other"),

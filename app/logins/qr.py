@@ -36,7 +36,7 @@ async def scan(talk: Conversation) -> Standing:
         AUTHORIZED, or PASSWORD when the account has a 2FA password.
 
     Raises:
-        whatever ``Conversation.call``, ``advance`` and ``wait`` raise; it may be called again then.
+        whatever ``Conversation.call`` and ``wait`` and ``LoginRow.advance`` raise; it may be called again then.
     """
     shown: LoginToken | None = None
     while True:
@@ -79,8 +79,10 @@ async def publish(talk: Conversation, token: LoginToken) -> None:
     Raises:
         Unavailable: PostgreSQL or Redis is away; nothing is shown, and it may be tried again.
     """
-    await talk.keep_auth_key()
+    assert talk.connection is not None
     login, first = talk.login, talk.login.published_at is None
+    if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
+        await talk.row.keep_auth_key(talk.connection)
     sealed = await talk.in_thread(
         seal_token, talk.core.keyring, tenant_id=login.tenant_id, login_id=login.id, token=token
     )
@@ -90,7 +92,8 @@ async def publish(talk: Conversation, token: LoginToken) -> None:
     except (RedisError, OSError) as exc:
         raise Unavailable("Redis cannot take the QR code.") from exc
     now = utc_now()
-    await talk.advance(
+    await talk.row.advance(
+        keeping=talk.connection,
         status="waiting_for_scan",
         qr_expires_at=token.expires_at,
         published_at=login.published_at or now,

@@ -15,7 +15,7 @@ from app.models import TelegramSession
 from app.sessions.events import queue_session_event
 from app.sessions.schedule import next_slot
 from app.sessions.store import fingerprint, shortened_lease
-from app.telegram.connection import read_string_session
+from app.telegram.string_sessions import read_string_session
 from app.vault.keyring import KeyRing
 from app.vault.opening import seal_session
 

@@ -15,8 +15,8 @@ from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
 from app.sessions.store import fingerprint, give_up_lease, take_lease, write_held
 from app.settings import DataCentre
-from app.telegram.connection import read_string_session
 from app.telegram.identity import ApiIdentity, identity_for
+from app.telegram.string_sessions import read_string_session
 from app.vault.opening import open_session
 
 HOLD_SECONDS = 60.0

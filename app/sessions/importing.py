@@ -25,8 +25,8 @@ from app.sessions.planning import TICKET_SECONDS, VALIDATE_BATCH_TASK
 from app.sessions.store import fingerprint
 from app.sessions.verdicts import IMPORTED
 from app.settings import DataCentre, Settings
-from app.telegram.connection import read_string_session
 from app.telegram.identity import identity_for
+from app.telegram.string_sessions import read_string_session
 from app.vault.audit import record_event
 from app.vault.opening import seal_session
 

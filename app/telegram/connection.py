@@ -11,16 +11,12 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from telethon.crypto import AuthKey
-from telethon.crypto import rsa as telethon_rsa
 from telethon.network import MTProtoSender
-from telethon.sessions import StringSession
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.functions import (
     InitConnectionRequest,
@@ -30,12 +26,11 @@ from telethon.tl.functions import (
 )
 from telethon.tl.functions.help import GetConfigRequest
 
-from app.setting_values import read_public_keys
-from app.settings import DataCentre, Settings
-from app.telegram import arithmetic, bounds
+from app.settings import DataCentre
 from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
 from app.telegram.identity import ApiIdentity, parse_proxy
+from app.telegram.string_sessions import make_string_session
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
@@ -44,7 +39,8 @@ HANDSHAKES_AT_ONCE = 8
 TELEGRAM_DC = DataCentre(dc_id=2, host="149.154.167.51", port=443)
 """Where a new client starts at Telegram itself. Source: https://core.telegram.org/api/datacenter"""
 
-_logger = logging.getLogger("telethon.network")
+LOGGER_NAME = "telethon.network"
+_logger = logging.getLogger(LOGGER_NAME)
 
 OnUpdate = Callable[[Any], None]
 
@@ -177,7 +173,11 @@ class TelegramConnection:
             return None
 
     def string_session(self) -> str:
-        """The Telethon string session of this auth key at this data centre."""
+        """The Telethon string session of this auth key at this data centre. Blocks for a host name's look-up.
+
+        Raises:
+            ConnectionLost: the host name has no address.
+        """
         return make_string_session(auth_key=self.auth_key, data_centre=self.data_centre)
 
     async def close(self) -> None:
@@ -199,9 +199,8 @@ class TelegramConnection:
         )
         try:
             await self._sender.connect(transport)
-        except (
-            Exception
-        ) as exc:  # what Telethon raises here depends on what a server sends: nothing of it is our mistake
+        except Exception as exc:
+            # What Telethon raises here depends on what a server sends: nothing of it is our mistake.
             raise ConnectionLost(f"No connection to data centre {dc.dc_id} ({type(exc).__name__}).") from exc
         self._sender._disconnected.add_done_callback(self._closed)
 
@@ -259,57 +258,3 @@ class TelegramConnection:
         if (error := answer.exception()) is not None:
             raise translate(error, method=method) from error
         return answer.result()
-
-
-def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
-    """Build a Telethon string session. It holds an address: a host name is looked up here, which blocks.
-
-    Raises:
-        ConnectionLost: the host name has no address.
-    """
-    session = StringSession()
-    session.set_dc(data_centre.dc_id, _address_of(data_centre.host), data_centre.port)
-    session.auth_key = AuthKey(auth_key)
-    return str(session.save())
-
-
-def _address_of(host: str) -> str:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as exc:
-        raise ConnectionLost(f"The data centre's host name {host} has no address.") from exc
-    # IPv4 first, as in `find_data_centre`; an address stands for itself.
-    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
-
-
-def read_string_session(text: str) -> tuple[bytes, DataCentre]:
-    """Take a Telethon string session apart: auth key (256 bytes) and data centre.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    try:
-        session = StringSession(text)
-        ipaddress.ip_address(session.server_address)
-        key: bytes = session.auth_key.key
-    except Exception as exc:
-        raise ValueError("not a Telethon string session") from exc
-    if len(key) != arithmetic.AUTH_KEY_BYTES:
-        raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
-    return key, DataCentre(dc_id=session.dc_id, host=session.server_address, port=session.port)
-
-
-def prepare_telethon(settings: Settings) -> None:
-    """Once per process: put the arithmetic right, and trust the server's RSA keys that the settings name."""
-    arithmetic.install()
-    bounds.install()
-    _logger.addFilter(_not_about_reconnecting)
-    if settings.telegram_public_key_file is None:
-        return
-    for key in read_public_keys(settings.telegram_public_key_file):
-        telethon_rsa.add_key(key.public_bytes(Encoding.PEM, PublicFormat.PKCS1).decode(), old=False)
-
-
-def _not_about_reconnecting(record: logging.LogRecord) -> bool:
-    # Reconnecting is ours; that Telethon did not do it is no error.
-    return "reconnection failed" not in record.msg

@@ -10,8 +10,9 @@ import redis.asyncio
 from app.metrics import Metrics
 from app.redis_state import make_async_redis
 from app.settings import Settings
-from app.telegram.connection import HANDSHAKES_AT_ONCE, prepare_telethon
+from app.telegram.connection import HANDSHAKES_AT_ONCE
 from app.telegram.flood import FloodWaitManager
+from app.telegram.preparation import prepare_telethon
 from app.telegram.runtime import LoopThread
 
 

@@ -10,7 +10,7 @@ from telethon import TelegramClient
 from telethon.sessions import StringSession
 
 from app.models import Login, TelegramSession
-from app.telegram.connection import read_string_session
+from app.telegram.string_sessions import read_string_session
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
 from tests.logins.stage import Stage

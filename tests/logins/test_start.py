@@ -17,7 +17,7 @@ from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
 from app.models import IdempotencyKey, Login
 from app.sessions.claim import Account, claim_session
 from app.settings import DataCentre
-from app.telegram.connection import make_string_session
+from app.telegram.string_sessions import make_string_session
 from tests.builders import Sent
 
 USER = 7_000_001

@@ -12,8 +12,8 @@ from app.core import Core
 from app.models import TelegramSession
 from app.sessions.claim import Account, claim_session
 from app.settings import DataCentre
-from app.telegram.connection import make_string_session
 from app.telegram.identity import identity_for
+from app.telegram.string_sessions import make_string_session
 
 _users = itertools.count(9_000_001)
 

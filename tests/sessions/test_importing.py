@@ -15,7 +15,7 @@ from app.sessions.leases import release_lease
 from app.sessions.planning import VALIDATE_BATCH_TASK
 from app.sessions.revocation import revoke_session
 from app.settings import DataCentre
-from app.telegram.connection import make_string_session
+from app.telegram.string_sessions import make_string_session
 from app.vault.places import session_place
 from tests.sessions.stage import Stage
 

@@ -19,7 +19,7 @@ from app.core import build_core
 from app.logins.secrets import auth_key_place
 from app.models import Login, TelegramSession
 from app.settings import Settings
-from app.telegram.connection import read_string_session
+from app.telegram.string_sessions import read_string_session
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
 from tests.stack.city import City

@@ -15,9 +15,10 @@ from app.clock import utc_now
 from app.errors import Transient
 from app.settings import DataCentre
 from app.telegram import bounds
-from app.telegram.connection import TelegramConnection, make_string_session, read_string_session
+from app.telegram.connection import TelegramConnection
 from app.telegram.errors import ConnectionLost
 from app.telegram.identity import ApiIdentity
+from app.telegram.string_sessions import make_string_session, read_string_session
 
 ME = ApiIdentity(api_id=1, api_hash="x", device_model="d", system_version="s", app_version="a")
 

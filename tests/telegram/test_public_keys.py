@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from telethon.crypto import rsa as telethon_rsa
 
 from app.settings import Settings
-from app.telegram.connection import prepare_telethon
+from app.telegram.preparation import prepare_telethon
 from sandbox.mtproto.arithmetic import ServerKey
 from tests.builders import make_settings
 

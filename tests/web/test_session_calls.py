@@ -10,7 +10,7 @@ import pytest
 from app.clock import utc_now
 from app.core import Core
 from app.settings import DataCentre
-from app.telegram.connection import make_string_session
+from app.telegram.string_sessions import make_string_session
 from tests.sessions.rows import give_session
 from tests.web.callers import Caller, members, problem, with_key
 from tests.web.conftest import MakeClient

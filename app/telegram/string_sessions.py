@@ -1,0 +1,51 @@
+"""Telethon string sessions: an auth key and the data centre that knows it, as one line of text."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from telethon.crypto import AuthKey
+from telethon.sessions import StringSession
+
+from app.settings import DataCentre
+from app.telegram.arithmetic import AUTH_KEY_BYTES
+from app.telegram.errors import ConnectionLost
+
+
+def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
+    """Build a Telethon string session. It holds an address: a host name is looked up here, which blocks.
+
+    Raises:
+        ConnectionLost: the host name has no address.
+    """
+    session = StringSession()
+    session.set_dc(data_centre.dc_id, _address_of(data_centre.host), data_centre.port)
+    session.auth_key = AuthKey(auth_key)
+    return str(session.save())
+
+
+def _address_of(host: str) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ConnectionLost(f"The data centre's host name {host} has no address.") from exc
+    # IPv4 first, as in ``TelegramConnection.find_data_centre``; an address stands for itself.
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+
+
+def read_string_session(text: str) -> tuple[bytes, DataCentre]:
+    """Take a Telethon string session apart: auth key (256 bytes) and data centre.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        session = StringSession(text)
+        ipaddress.ip_address(session.server_address)
+        key: bytes = session.auth_key.key
+    except Exception as exc:
+        raise ValueError("not a Telethon string session") from exc
+    if len(key) != AUTH_KEY_BYTES:
+        raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
+    return key, DataCentre(dc_id=session.dc_id, host=session.server_address, port=session.port)
