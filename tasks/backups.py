@@ -16,7 +16,7 @@ from tasks.celery_app import celery_app
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.back_up_sessions", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.back_up_sessions", ignore_result=True)
 def back_up_sessions() -> None:
     """See ``app.backups.run``."""
     core = parts.core
@@ -40,7 +40,7 @@ def back_up_sessions() -> None:
         _log.info("backups.ran", backed_up=report.backed_up, erased=report.erased, failed=report.failed)
 
 
-@celery_app.task(name="latchkey.verify_backups", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.verify_backups", ignore_result=True)
 def verify_backups() -> None:
     """See ``app.backups.verifying``; each unusable object is logged there."""
     core = parts.core
@@ -60,7 +60,7 @@ def verify_backups() -> None:
     _log.info("backups.verified", opened=len(report.verified), good=report.good)
 
 
-@celery_app.task(name="latchkey.expire_backups", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.expire_backups", ignore_result=True)
 def expire_backups() -> None:
     """See ``app.backups.expiry``."""
     core = parts.core

@@ -15,7 +15,7 @@ _LIMIT_SECONDS = 1800.0
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.rotate_keys", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.rotate_keys", ignore_result=True)
 def rotate_keys() -> None:
     """See ``app.vault.rotation``."""
     core = parts.core

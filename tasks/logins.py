@@ -21,7 +21,7 @@ _handing_over = threading.BoundedSemaphore(8)
 _broker_is_away = threading.Event()
 
 
-@celery_app.task(bind=True, name="latchkey.run_qr_login", queue="logins", max_retries=None, ignore_result=True)
+@celery_app.task(bind=True, name="latchkey.run_qr_login", max_retries=None, ignore_result=True)
 def run_qr_login(self: Any, login_id: str) -> None:
     """Drive a login; see ``app.logins.run``. A flood wait frees the thread, a leaving worker sends the login on."""
     try:
@@ -48,7 +48,7 @@ def _send_on(task: Any, login_id: str) -> None:
             _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)
 
 
-@celery_app.task(name="latchkey.resume_orphaned_logins", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.resume_orphaned_logins", ignore_result=True)
 def resume_orphaned_logins() -> None:
     """See ``app.logins.sweep``."""
     try:

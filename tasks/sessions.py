@@ -27,7 +27,7 @@ _logging_out = threading.BoundedSemaphore(3)
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.validate_sessions", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.validate_sessions", ignore_result=True)
 def validate_sessions() -> None:
     """See ``app.sessions.planning``."""
     try:
@@ -36,7 +36,7 @@ def validate_sessions() -> None:
         _log.warning("validation.planning_put_off", detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.validate_session_batch", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.validate_session_batch", ignore_result=True)
 def validate_session_batch(ticket: str, *session_ids: str) -> None:
     """See ``app.sessions.validation``."""
     due_again_at = datetime.fromisoformat(ticket)
@@ -60,7 +60,7 @@ def validate_session_batch(ticket: str, *session_ids: str) -> None:
         _log.warning("validation.put_off", detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.log_out_sessions", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.log_out_sessions", ignore_result=True)
 def log_out_sessions() -> None:
     """See ``app.sessions.revocation``."""
     try:
@@ -69,7 +69,7 @@ def log_out_sessions() -> None:
         _log.warning("revocation.sweep_put_off", detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.log_out_session", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.log_out_session", ignore_result=True)
 def log_out_session(session_id: str) -> None:
     """See ``app.sessions.logging_out``."""
     try:
@@ -84,7 +84,7 @@ def log_out_session(session_id: str) -> None:
         _log.warning("revocation.put_off", session_id=session_id, detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.retire_idle_sessions", queue="background", ignore_result=True)
+@celery_app.task(name="latchkey.retire_idle_sessions", ignore_result=True)
 def retire_idle_sessions() -> None:
     """See ``app.sessions.retiring``."""
     try:

@@ -12,7 +12,6 @@ from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket, rc
 from tests.vault.parts import (
     Vault,
     aws_environment,
-    empty_tables,
     emulated_aws,
     make_local_provider,
     make_vault,
@@ -48,16 +47,10 @@ def either_s3_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.fixture(scope="session")
-def _shared_database(migrated_database: Callable[[], str]) -> str:
-    return migrated_database()
-
-
 @pytest.fixture
-def database_url(_shared_database: str) -> str:
-    """A migrated database, emptied for this test."""
-    empty_tables(_shared_database)
-    return _shared_database
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
 
 
 @pytest.fixture

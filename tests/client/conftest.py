@@ -8,10 +8,10 @@ import pytest
 
 from client import Latchkey
 from tests.client.served import ServedWeb
-from tests.sessions.conftest import database_url, kept_database, make_stage, reserves, sandbox, stage
+from tests.sessions.conftest import database_url, make_stage, reserves, sandbox, stage
 from tests.sessions.stage import Stage
 
-__all__ = ["database_url", "kept_database", "make_stage", "reserves", "sandbox", "stage"]
+__all__ = ["database_url", "make_stage", "reserves", "sandbox", "stage"]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,44 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.core import Core
-from sandbox.process import RunningSandbox, start_sandbox
-from tests.builders import Sent, make_core, make_settings
+from sandbox.process import RunningSandbox
+from tests.builders import make_settings
 from tests.logins.stage import Stage
 
 StageMaker = Callable[..., Stage]
-
-
-@pytest.fixture
-def sent() -> Sent:
-    """What was dispatched."""
-    return Sent()
-
-
-@pytest.fixture
-def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Iterator[Core]:
-    """A process's parts with the tenants alice and bob."""
-    settings = make_settings(database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key")
-    core = make_core(settings, sent=sent)
-    yield core
-    core.engine.dispose()
-    core.redis.close()
-
-
-@pytest.fixture(scope="session")
-def sandboxes() -> Iterator[Callable[..., RunningSandbox]]:
-    """Sandboxes by their options, each started once per run. A test's accounts and keys are its own all the same."""
-    started: dict[str, RunningSandbox] = {}
-    with ExitStack() as stack:
-
-        def get(**options: Any) -> RunningSandbox:
-            key = repr(sorted(options.items()))
-            if key not in started:
-                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latchkey-sandbox-")))
-                started[key] = stack.enter_context(start_sandbox(folder, **options))
-            return started[key]
-
-        yield get
 
 
 @pytest.fixture

@@ -9,54 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
-from app.core import Core
-from app.database import make_engine
-from sandbox.process import RunningSandbox, start_sandbox
-from tests.builders import Sent, make_core, make_settings
+from sandbox.process import RunningSandbox
+from tests.builders import make_settings
 from tests.sessions.stage import LoggedIn, Stage
 
 StageMaker = Callable[..., Stage]
 
 
-@pytest.fixture(scope="session")
-def kept_database(migrated_database: Callable[[], str]) -> str:
-    """A migrated database for all tests of this folder: emptying one is quicker than copying one."""
-    return migrated_database()
-
-
 @pytest.fixture
-def database_url(kept_database: str) -> str:
-    """The folder's database, emptied."""
-    engine = make_engine(kept_database)
-    with engine.begin() as connection:
-        connection.execute(text("TRUNCATE tenants, encryption_keys, audit_events RESTART IDENTITY CASCADE"))
-    engine.dispose()
-    return kept_database
-
-
-@pytest.fixture
-def sent() -> Sent:
-    """What was dispatched."""
-    return Sent()
-
-
-@pytest.fixture
-def core(database_url: str, redis_url: str, tmp_path: Path, sent: Sent) -> Iterator[Core]:
-    """A process's parts with the tenants alice and bob."""
-    settings = make_settings(database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key")
-    core = make_core(settings, sent=sent)
-    yield core
-    core.engine.dispose()
-    core.redis.close()
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSandbox]:
+def sandbox(sandboxes: Callable[..., RunningSandbox]) -> RunningSandbox:
     """One Telegram for the run; a test's accounts and keys are its own all the same."""
-    with start_sandbox(tmp_path_factory.mktemp("sandbox")) as running:
-        yield running
+    return sandboxes()
 
 
 @pytest.fixture(scope="session")

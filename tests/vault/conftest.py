@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.vault.parts import Vault, aws_environment, empty_tables, emulated_aws, make_local_provider, make_vault
-
-
-@pytest.fixture(scope="session")
-def _shared_database(migrated_database: Callable[[], str]) -> str:
-    return migrated_database()
+from tests.vault.parts import Vault, aws_environment, emulated_aws, make_local_provider, make_vault
 
 
 @pytest.fixture
-def database_url(_shared_database: str) -> str:
-    """A migrated database, emptied for this test."""
-    empty_tables(_shared_database)
-    return _shared_database
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import Engine, insert, select
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
 
@@ -21,7 +21,7 @@ from app.clock import utc_now
 from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
 from app.ids import new_id
 from app.metrics import make_metrics
-from app.models import AuditEvent, Base, EncryptionKey, Login, TelegramSession, Tenant, WebhookEndpoint
+from app.models import AuditEvent, EncryptionKey, Login, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.keyring import KeyRing
 from app.vault.places import LOGINS, session_place, webhook_secret_place
 from app.vault.providers import KeyProvider, LocalKeyProvider
@@ -105,13 +105,6 @@ def make_vault(database_url: str, provider: KeyProvider) -> Vault:
     with vault.transaction() as db:
         db.add_all([Tenant(id=ALICE, name="Alice"), Tenant(id=BOB, name="Bob")])
     return vault
-
-
-def empty_tables(database_url: str) -> None:
-    """Empty every table: a tenth of the time that a new database takes."""
-    engine = make_unpooled_engine(database_url)
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {', '.join(Base.metadata.tables)} RESTART IDENTITY CASCADE"))
 
 
 def make_ring(database_url: str, provider: KeyProvider, **options: Any) -> KeyRing:

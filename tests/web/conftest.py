@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from sqlalchemy import text
 
 from app.core import Core
-from app.database import make_engine
 from app.settings import Settings
 from app.tenants.keys import SCOPES, create_api_key
 from app.tenants.store import create_tenant
@@ -27,22 +25,10 @@ from web.parts import Parts
 MakeClient = Callable[..., tuple[FlaskClient, Parts]]
 
 
-@pytest.fixture(scope="session")
-def kept_database(migrated_database: Callable[[], str]) -> str:
-    """A migrated database for all tests of this folder: emptying one is quicker than copying one."""
-    return migrated_database()
-
-
 @pytest.fixture
-def database_url(kept_database: str) -> str:
-    """The folder's database, emptied."""
-    engine = make_engine(kept_database)
-    with engine.begin() as connection:
-        # Rows, not TRUNCATE: a few rows are gone in a millisecond, new files for every table take a hundred.
-        for table in ("tenants", "audit_events", "encryption_keys"):
-            connection.execute(text(f"DELETE FROM {table}"))
-    engine.dispose()
-    return kept_database
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
 
 
 @pytest.fixture
