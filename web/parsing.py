@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from flask import Flask, request
 from flask import Request as FlaskRequest
+from gunicorn.http.errors import ParseException
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
@@ -63,9 +64,7 @@ class Request(FlaskRequest):
         Raises:
             BadRequest, RequestEntityTooLarge, UnsupportedMediaType: it is not one, too long, or called something else.
         """
-        raw = self.get_data()
-        if len(raw) > MAX_BODY_BYTES:
-            raise RequestEntityTooLarge(_TOO_LARGE)
+        raw = self._read_whole()
         if not raw:
             return {}
         if not self.is_json:
@@ -88,6 +87,17 @@ class Request(FlaskRequest):
         if not isinstance(body, dict):
             raise InvalidInput("The body must be a JSON object.", errors=(("", "must be an object"),))
         return body
+
+    def _read_whole(self) -> bytes:
+        try:
+            raw = self.get_data()
+        except (OSError, ParseException) as exc:
+            raise BadRequest("The body cannot be read.") from exc
+        if len(raw) > MAX_BODY_BYTES:
+            raise RequestEntityTooLarge(_TOO_LARGE)
+        if len(raw) < (self.content_length or 0):
+            raise BadRequest("The body is shorter than its Content-Length.")  # nothing is not the same as {}
+        return raw
 
 
 def install_parsing(app: Flask) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -178,6 +182,23 @@ def test_a_large_body_in_chunks_is_refused(live: Live) -> None:
     for size, status in ((65_536, 202), (65_537, 413)):
         chunks = iter([b"{}", b" " * (size - 2)])
         assert requests.post(f"{live.url}/v1/logins", data=chunks, headers=headers, timeout=10).status_code == status
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 24\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nmany\r\n{}\r\n0\r\n\r\n"],
+    ids=["cut short", "bad chunks"],
+)
+def test_a_body_that_does_not_come_whole_is_refused(live: Live, framing: bytes) -> None:
+    """400: a body that was cut off before its first byte is not an empty one, which would start a login for anybody."""
+    address = urlsplit(live.url)
+    head = f"POST /v1/logins HTTP/1.1\r\nHost: x\r\nAuthorization: {live.headers['Authorization']}\r\n"
+    with socket.create_connection((str(address.hostname), address.port), timeout=10) as connection:
+        connection.sendall(head.encode() + b"Content-Type: application/json\r\n" + framing)
+        connection.shutdown(socket.SHUT_WR)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["code"]) == (400, "bad_request")
 
 
 @pytest.mark.parametrize("path", ["/v1/logins", "/v1/logins/lgn_1"])
