@@ -32,11 +32,17 @@ def make_settings(*, database_url: str, redis_url: str, key_file: Path, **overri
 
 @dataclass
 class Sent:
-    """A dispatch that only remembers: for tests of what is sent, not of what a worker makes of it."""
+    """A dispatch that only remembers: for tests of what is sent, not of what a worker makes of it.
+
+    ``broker_away``: nothing can be sent.
+    """
 
     tasks: list[tuple[str, ...]] = field(default_factory=list)
+    broker_away: bool = False
 
     def __call__(self, task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
+        if self.broker_away:
+            return False
         self.tasks.append((task, *args))
         return True
 

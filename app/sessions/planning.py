@@ -8,7 +8,7 @@ a message is lost, the session is simply due again at that moment.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ def plan_validations(core: Core) -> int:
         if len(planned) < len(due):
             core.metrics.session_validations.labels(outcome="leased").inc(len(due) - len(planned))
         if planned:
-            core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), *planned)
+            _send(core, planned, ticket=ticket)
         sent += len(planned)
         if len(due) < BATCH_SESSIONS:
             break
@@ -94,7 +94,7 @@ def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSes
         if not (row.lease_holder or "").startswith(OWN_HOLDER_PREFIX):
             raise why_not_free(row, statuses=VALIDATED_SESSION_STATUSES)
         return row
-    core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), session_id)
+    _send(core, [session_id], ticket=ticket)
     return row
 
 
@@ -111,6 +111,11 @@ def put_off(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: 
             .where(TelegramSession.id.in_(sorted(session_ids)), TelegramSession.next_validation_at == ticket)
             .values(next_validation_at=again_at)
         )
+
+
+def _send(core: Core, session_ids: Sequence[str], *, ticket: datetime) -> None:
+    if not core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), *session_ids):
+        put_off(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
 
 
 def due_sessions() -> Select[str]:

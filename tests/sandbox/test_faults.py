@@ -9,11 +9,13 @@ import time
 import pytest
 from telethon import errors
 from telethon.tl import functions, types
+from telethon.tl.core import RpcResult
 from telethon.tl.functions import auth
 
 from sandbox.driver import SandboxRefusedError
 from tests.sandbox.clients import TelethonClients, export, login_token_updates, own_id, soon
 from tests.sandbox.wire import EXPORT, RpcFailure, Wires
+from tests.waiting import wait_until
 
 NEAREST = functions.help.GetNearestDcRequest()
 
@@ -192,13 +194,19 @@ async def test_a_cut_ends_every_connection(wires: Wires) -> None:
 async def test_latency_delays_answers_and_keeps_their_order(wires: Wires) -> None:
     """Those that were sent while it was longer come first."""
     wire, driver = await wires.start(), wires.sandbox.driver
+
+    def read_by_the_server() -> int:
+        return int(driver.stats()["calls"].get("help.getNearestDc", 0))
+
+    before = read_by_the_server()
     driver.network(latency_ms=200)
     began = time.monotonic()
-    await wire.send(functions.PingRequest(1))
+    await wire.send(functions.help.GetNearestDcRequest())
+    await asyncio.to_thread(wait_until, lambda: read_by_the_server() > before)
     await asyncio.to_thread(driver.network, latency_ms=0)
     await wire.send(functions.PingRequest(2))
-    order = [(await wire.receive_a(types.Pong)).body.ping_id for _ in range(2)]
-    assert order == [1, 2]
+    order = [(await wire.receive(lambda r: isinstance(r.body, RpcResult | types.Pong))).body for _ in range(2)]
+    assert [type(body) for body in order] == [RpcResult, types.Pong]
     assert time.monotonic() - began >= 0.2
 
 

@@ -61,6 +61,19 @@ def test_many_planners_plan_each_session_once(core: Core, sent: Sent) -> None:
     assert Counter(planned(sent)) == Counter(due)
 
 
+def test_what_cannot_be_sent_is_due_again_within_seconds(core: Core, sent: Sent) -> None:
+    """The broker is away, and says so: nobody waits for a message that does not exist, by beat or by hand."""
+    due, asked = make_due(core, 2)
+    with core.transaction() as db:
+        db.execute(update(TelegramSession).where(TelegramSession.id == asked).values(next_validation_at=None))
+    sent.broker_away = True
+    plan_validations(core)
+    validate_soon(core, tenant_id="alice", session_id=asked)
+    with core.transaction() as db:
+        turns = db.scalars(select(TelegramSession.next_validation_at).where(TelegramSession.id.in_([due, asked])))
+        assert all(turn and utc_now() < turn < utc_now() + timedelta(seconds=30) for turn in turns)
+
+
 def test_a_lost_message_costs_its_tickets_time(core: Core, sent: Sent) -> None:
     """A planned session that nobody validated is due again when the ticket ends."""
     (session_id,) = make_due(core, 1)

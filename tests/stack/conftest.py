@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from devstack.running import RunningStack, running_stack
 from tests.stack.city import City
+
+_LAST_LINES = 60
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +34,17 @@ def city(stack: RunningStack) -> Iterator[City]:
     yield city
     city.engine.dispose()
     city.redis.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test says what the stack's processes logged last: their folder is gone when the run is over."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if call.when == "call" and report.failed and isinstance(stack, RunningStack):
+        for log in sorted((stack.folder / "logs").glob("*.log")):
+            lines = [line for line in log.read_text(errors="replace").splitlines() if '"path": "/metrics"' not in line]
+            report.sections.append((f"end of {log.name}", "\n".join(lines[-_LAST_LINES:])))
+    return report
