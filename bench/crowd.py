@@ -111,8 +111,10 @@ class Crowd:
                         return
                 except SandboxRefusedError as exc:
                     # It ran out under the camera: a person points at the next one.
-                    if exc.error != "AUTH_TOKEN_EXPIRED" or time.monotonic() > give_up_at:
+                    if exc.error != "AUTH_TOKEN_EXPIRED":
                         raise
+                if time.monotonic() > give_up_at:
+                    raise TimeoutError(f"login {login_id} shows no QR code that can be scanned")
                 time.sleep(0.1)
 
         with ThreadPoolExecutor(16) as pool:
