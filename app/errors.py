@@ -141,12 +141,12 @@ class SealBroken(Permanent):
 
 
 class OwnershipLost(AppError):
-    """Raised inside a login's conversation when another worker owns the login now: stop, send and write nothing."""
+    """Raised when another worker drives the login now: stop, send nothing, write nothing, log nothing out."""
 
     code = "ownership_lost"
 
 
 class LoginOver(AppError):
-    """Raised inside a login's conversation when its row is final already (cancelled, say): clean up and leave."""
+    """Raised when the login ended while this worker still drove it: log out the auth key that leaves, and leave."""
 
     code = "login_over"

@@ -58,6 +58,9 @@ class Metrics:
     throttling_delay_seconds: Histogram
     floodwait_seconds: Histogram
     request_duration_seconds: Histogram
+    background_restarts: Counter
+    key_log_outs: Counter
+    overdue_logins: Counter
     warm_connections: Gauge
 
 
@@ -93,6 +96,11 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         session_leases=counter("session_leases", "Calls on leases.", "outcome"),
         backups=counter("backups", "Objects backed up.", "outcome"),
         key_unwraps=counter("key_unwraps", "Data encryption keys unwrapped."),
+        background_restarts=counter(
+            "background_restarts", "Background loops that ended and were started again.", "loop"
+        ),
+        overdue_logins=counter("overdue_logins", "Logins that outlived their life and were ended by the sweep."),
+        key_log_outs=counter("key_log_outs", "Log-outs of auth keys that logins left behind.", "outcome"),
         webhook_deliveries=counter("webhook_deliveries", "Tries to deliver a webhook.", "outcome"),
         time_to_qr_seconds=histogram("time_to_qr_seconds", "From the POST to the first QR code.", _FAST),
         scan_to_authorized_seconds=histogram(

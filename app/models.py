@@ -159,7 +159,6 @@ class Login(Base):
     expires_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    logout_pending: Mapped[bool] = mapped_column(server_default=text("false"))
 
     __table_args__ = (
         CheckConstraint(_one_of("status", LIVE_LOGIN_STATUSES + FINAL_LOGIN_STATUSES), name="status"),
@@ -176,9 +175,40 @@ class Login(Base):
         Index(
             "ix_logins_next_dispatch_at",
             "next_dispatch_at",
-            postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES) + " OR logout_pending"),
+            postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
         ),
         Index("ix_logins_key_id_id", "key_id", "id", postgresql_where=text("key_id IS NOT NULL")),
+    )
+
+
+class LeavingAuthKey(Base):
+    """An auth key of a login that never became a session, until it is certain that nobody is logged in with it.
+
+    The id is the login's for the key that the login ended with: its ciphertext is bound to that place and moves here as it
+    is. A key that a login gave up on its way has an id of its own.
+    """
+
+    __tablename__ = "leaving_auth_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    login_id: Mapped[str]
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    auth_key_sealed: Mapped[bytes]
+    dc_id: Mapped[int]
+    dc_host: Mapped[str]
+    dc_port: Mapped[int]
+
+    # Until then a phone may still accept a login token of this key: only what Telegram says after that is the last word.
+    final_ask_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index("ix_leaving_auth_keys_next_try_at", "next_try_at"),
+        Index("ix_leaving_auth_keys_key_id_id", "key_id", "id"),
+        Index("ix_leaving_auth_keys_tenant_id", "tenant_id"),
     )
 
 

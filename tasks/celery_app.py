@@ -47,6 +47,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """What beat sends, and how often. Each message expires before the next one is due."""
     return {
         "resume-orphaned-logins": _every(2.0, "latchkey.resume_orphaned_logins"),
+        "log-out-auth-keys": _every(5.0, "latchkey.log_out_auth_keys"),
         "rotate-keys": _every(3600.0, "latchkey.rotate_keys"),
         "back-up-sessions": _every(settings.backup_interval_seconds, "latchkey.back_up_sessions"),
         "verify-backups": _every(6 * 3600.0, "latchkey.verify_backups"),

@@ -8,7 +8,8 @@ from typing import Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from app.errors import Unavailable
+from app.errors import AppError, Unavailable
+from app.logins.log_out_key import LOG_OUT_KEY_TASK, log_out_key, sweep_leaving_keys
 from app.logins.sweep import resume_orphaned_logins as sweep
 from app.logs import get_logger
 from tasks.bootsteps import parts
@@ -26,8 +27,8 @@ def run_qr_login(self: Any, login_id: str) -> None:
     """Drive a login; see ``app.logins.run``. A flood wait frees the thread, a leaving worker sends the login on."""
     try:
         outcome = parts.logins.run(login_id)
-    except Unavailable as exc:
-        _log.warning("login.put_off", login_id=login_id, detail=exc.detail)
+    except AppError as exc:
+        _log.warning("login.left_to_the_sweep", login_id=login_id, code=exc.code, detail=exc.detail)
         return
     if outcome.name == "put_off":
         raise self.retry(countdown=outcome.retry_seconds)
@@ -55,3 +56,21 @@ def resume_orphaned_logins() -> None:
         sweep(parts.core)
     except Unavailable as exc:
         _log.warning("sweep.put_off", detail=exc.detail)
+
+
+@celery_app.task(name="latchkey.log_out_auth_keys", ignore_result=True)
+def log_out_auth_keys() -> None:
+    """Send a task for each auth key that a login left behind and whose turn it is."""
+    try:
+        sweep_leaving_keys(parts.core)
+    except Unavailable as exc:
+        _log.warning("sweep.put_off", detail=exc.detail)
+
+
+@celery_app.task(name=LOG_OUT_KEY_TASK, ignore_result=True)
+def log_out_auth_key(leaving_id: str) -> None:
+    """Log out one of them; see ``app.logins.log_out_key``."""
+    try:
+        parts.telegram.runtime.run(log_out_key(parts.core, parts.telegram, leaving_id))
+    except Unavailable as exc:
+        _log.warning("log_out.left_to_the_sweep", leaving_id=leaving_id, detail=exc.detail)

@@ -1,4 +1,4 @@
-"""How a conversation can end, as values and as the exceptions that carry them out of its depths."""
+"""How the driving of a login can end, as values and as the exceptions that carry them out of its depths."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ class LoginExpired(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What a run of ``run_qr_login`` came to, for the task.
 
     Args:
-        name: ``authorized``, ``expired``, ``failed``, ``cancelled``; ``not_mine`` (somebody else drives it, or it is over),
-            ``handed_over`` (send the task again now) or ``put_off`` (send it again after ``retry_seconds``).
+        name: ``authorized``, ``expired``, ``failed``; ``over`` (somebody else ended it, and its key is seen to); ``not_mine``
+            (another worker drives it, or it was over before); ``handed_over`` (send the task again now) or ``put_off`` (send
+            it again after ``retry_seconds``).
     """
 
     name: str
     retry_seconds: float = 0.0
 
 
-NOT_MINE = Outcome("not_mine")
-HANDED_OVER = Outcome("handed_over")
+OVER = RunOutcome("over")
+NOT_MINE = RunOutcome("not_mine")
+HANDED_OVER = RunOutcome("handed_over")

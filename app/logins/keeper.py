@@ -3,6 +3,8 @@
 A lock lives 15 s and is renewed every 5 s. Whoever loses one (another worker took over while this one was paused, or Redis
 forgot it and somebody was quicker) finds out before it sends anything: ``LoginKeeper.guard`` asks again when the last renewal
 is older than it should be. The row's epoch fences whatever slips through.
+
+The keeper asks PostgreSQL in threads of its own: a renewal must not wait behind sealing, SRP and the logins' own writes.
 """
 
 from __future__ import annotations
@@ -11,24 +13,29 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.clock import utc_now
-from app.database import Transaction
+from app.core import Core
 from app.errors import LoginOver, OwnershipLost, Unavailable
-from app.logins.store import DISPATCH_GRACE_SECONDS, Standing, put_off, standing_of
+from app.logins.store import DISPATCH_GRACE_SECONDS, Ownership, look_again, ownership_of
 from app.logs import get_logger
 from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
-from app.telegram.runtime import LoopThread
+from app.supervision import supervise
+
+T = TypeVar("T")
 
 LOCK_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 _STALE_SECONDS = 1.5 * RENEW_SECONDS
 _BATCH = 500
+_THREADS = 2
 
 _RENEW = """
 local held = redis.call('GET', KEYS[1])
@@ -44,15 +51,15 @@ _log = get_logger(__name__)
 
 
 class HandOver(Exception):
-    """Raised inside a conversation when this worker is leaving: disconnect, do not log out, let another go on."""
+    """Raised while a login is driven when this worker is leaving: disconnect, do not log out, let another go on."""
 
 
 class Hold:
     """One login in this process's hands.
 
-    ``wake`` is set whenever the conversation should look around: an update, an answer of the user, a broken connection.
-    ``stop`` ends it from outside, by cancelling its task. ``forgotten`` is set when Redis had lost the lock, and so all else
-    that it held for this login.
+    ``wake`` is set whenever whoever drives it should look around: an update, an answer of the user, a broken connection.
+    ``stop`` ends the driving from outside, by cancelling ``task``. ``forgotten`` is set when Redis had lost the lock, and so
+    all else that it held for this login. ``epoch`` is the row's once it was taken, negative before.
     """
 
     __slots__ = ("confirmed_at", "epoch", "forgotten", "login_id", "reason", "task", "token", "wake")
@@ -68,7 +75,7 @@ class Hold:
         self.task: asyncio.Task[object] | None = None
 
     def stop(self, reason: Exception) -> None:
-        """End the conversation for a reason; the first one counts, but for a loss, which overrules all."""
+        """End the driving for a reason; the first one counts, but for a loss, which overrules all."""
         if self.reason is None or isinstance(reason, OwnershipLost):
             self.reason = reason
         if self.task is not None:
@@ -87,13 +94,10 @@ class Hold:
 class LoginKeeper:
     """Acquires, renews and releases the holds of this process. Lives on the loop."""
 
-    def __init__(
-        self, *, redis: redis.asyncio.Redis, redis_url: str, transaction: Transaction, runtime: LoopThread
-    ) -> None:
+    def __init__(self, core: Core, *, redis: redis.asyncio.Redis) -> None:
+        self._core = core
         self._redis = redis
-        self._redis_url = redis_url
-        self._transaction = transaction
-        self._runtime = runtime
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="keeper")
         self._renew_script = redis.register_script(_RENEW)
         self._release_script = redis.register_script(_RELEASE)
         self._holds: dict[str, Hold] = {}
@@ -106,34 +110,46 @@ class LoginKeeper:
 
     async def start(self) -> None:
         """Start renewing and listening, until ``stop``."""
-        self._tasks = [asyncio.create_task(self._renew_forever()), asyncio.create_task(self._listen_forever())]
+        loops = {"keeper.renew": self._renew_forever, "keeper.listen": self._listen_forever}
+        self._tasks = [
+            asyncio.create_task(supervise(loop, name=name, metrics=self._core.metrics)) for name, loop in loops.items()
+        ]
 
     async def stop(self) -> None:
         """Stop renewing; locks that are still held run out by themselves."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False)
 
     async def acquire(self, login_id: str) -> Hold | None:
-        """Take a login's lock; None when somebody has it.
+        """Take a login's lock; None when somebody has it, this worker included.
+
+        A worker that drives a login asks nobody: when Redis has lost the lock, a second message for the login must not take
+        it away from the first.
 
         Raises:
             Unavailable: Redis is away.
         """
-        hold = Hold(login_id)
+        if login_id in self._holds:
+            return None
+        hold = self._holds[login_id] = Hold(login_id)
+        taken = False
         try:
-            taken = await self._redis.set(login_lock_key(login_id), hold.token, px=int(LOCK_SECONDS * 1000), nx=True)
+            taken = bool(
+                await self._redis.set(login_lock_key(login_id), hold.token, px=int(LOCK_SECONDS * 1000), nx=True)
+            )
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked for a login's lock.") from exc
-        if not taken or login_id in self._holds:
-            return None
-        self._holds[login_id] = hold
+        finally:
+            if not taken:
+                del self._holds[login_id]
         if self._draining:
             hold.stop(HandOver())
-        return hold
+        return hold if taken else None
 
     async def release(self, hold: Hold) -> None:
-        """Give a lock back. Never raises: a lock that cannot be given back runs out."""
+        """Release a lock. Never raises: a lock that cannot be released runs out."""
         self._holds.pop(hold.login_id, None)
         # A renewal that is on its way would take the lock once more, for nobody: let it arrive first.
         async with self._renewing:
@@ -156,7 +172,7 @@ class LoginKeeper:
             hold.check()
 
     async def drain(self) -> None:
-        """Tell every conversation to hand its login over, and those that still come to do so at once.
+        """Make every login of this worker go elsewhere, and those that still come at once.
 
         Each is published again by its task. The rows are noted as sent in one statement for all, so that the sweep waits for
         those messages; when that fails, it sends a second one, which does no harm.
@@ -164,13 +180,9 @@ class LoginKeeper:
         self._draining = True
         until = utc_now() + timedelta(seconds=DISPATCH_GRACE_SECONDS)
         with contextlib.suppress(Unavailable):
-            await self._runtime.in_thread(self._note_as_sent, list(self._holds), until)
+            await self._in_thread(self._look_again, list(self._holds), until)
         for hold in list(self._holds.values()):
             hold.stop(HandOver())
-
-    def _note_as_sent(self, login_ids: list[str], until: datetime) -> None:
-        with self._transaction() as db:
-            put_off(db, login_ids, until=until)
 
     async def renew_all(self) -> None:
         """Renew every hold, and stop those that are over or lost. What cannot be asked now is asked again next time."""
@@ -189,11 +201,11 @@ class LoginKeeper:
     async def _confirm(self, holds: Sequence[Hold]) -> None:
         # The time before asking: what the answer says was true then, and may not be now.
         asked_at = time.monotonic()
-        standing = await self._runtime.in_thread(self._standing, {hold.login_id: hold.epoch for hold in holds})
+        found = await self._in_thread(self._ask_rows, {hold.login_id: hold.epoch for hold in holds})
         for hold in holds:
-            if hold.login_id in standing.lost:
+            if found[hold.login_id] is Ownership.ELSEWHERE:
                 hold.stop(OwnershipLost(f"Another worker drives login {hold.login_id} now."))
-            elif hold.login_id in standing.over:
+            elif found[hold.login_id] is Ownership.OVER:
                 hold.stop(LoginOver(f"Login {hold.login_id} is over."))
         # Only then the locks: one that has run out must not be taken back from who drives the login now.
         async with self._renewing:
@@ -210,9 +222,16 @@ class LoginKeeper:
     def _is_held(self, hold: Hold) -> bool:
         return self._holds.get(hold.login_id) is hold
 
-    def _standing(self, epochs: dict[str, int]) -> Standing:
-        with self._transaction() as db:
-            return standing_of(db, epochs)
+    def _ask_rows(self, epochs: dict[str, int]) -> dict[str, Ownership]:
+        with self._core.transaction() as db:
+            return ownership_of(db, epochs)
+
+    def _look_again(self, login_ids: list[str], at: datetime) -> None:
+        with self._core.transaction() as db:
+            look_again(db, login_ids, at=at)
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def _renew(self, holds: Sequence[Hold]) -> list[int]:
         try:
@@ -228,9 +247,9 @@ class LoginKeeper:
             raise Unavailable("Redis cannot be asked to renew locks.") from exc
 
     async def _listen_forever(self) -> None:
-        """Wake the conversations that the users' answers are for. A lost hint costs seconds: they look by themselves."""
+        """Wake those whom the users' answers are for. A lost hint costs seconds: they look by themselves."""
         while True:
-            client = make_async_subscriber(self._redis_url)
+            client = make_async_subscriber(self._core.settings.redis_url)
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(INBOX_CHANNEL)

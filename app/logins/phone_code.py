@@ -1,4 +1,4 @@
-"""The phone-code conversation, for people whose only device is the one in their hand: send a code, check it.
+"""The phone-code phase, for people whose only device is the one in their hand: send a code, check it.
 
 The code usually arrives in the Telegram app itself. The phone number and Telegram's handle for the code (``phone_code_hash``)
 are sealed in the row together, so that another worker can go on.
@@ -9,10 +9,9 @@ Source: https://core.telegram.org/api/auth
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session as DatabaseSession
 from telethon.tl.functions.auth import ResendCodeRequest, SendCodeRequest, SignInRequest
 from telethon.tl.types import CodeSettings
 from telethon.tl.types.auth import (
@@ -29,12 +28,11 @@ from telethon.tl.types.auth import (
 )
 
 from app.errors import FloodWait, Transient
-from app.logins.answers import next_answer, sit_out
-from app.logins.conversation import Conversation, Standing
 from app.logins.endings import LoginFailed
+from app.logins.inbox import Inbox
+from app.logins.link import KeyState, Link
+from app.logins.owned import OwnedLogin
 from app.logins.secrets import RESEND, phone_place
-from app.logins.store import advance
-from app.models import Login
 from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 from app.vault.sealing import Sealed
 
@@ -51,139 +49,139 @@ _DELIVERIES = {
 _BAD_PHONES = ("PHONE_NUMBER_INVALID", "PHONE_NUMBER_UNOCCUPIED")
 
 
-class _Phone(NamedTuple):
+@dataclass(frozen=True)
+class _Phone:
     """What the row keeps sealed: the number, and Telegram's handle once a code was sent."""
 
-    number: str
-    code_hash: str | None
+    number: str = field(repr=False)
+    code_hash: str | None = field(default=None, repr=False)
 
 
-async def sign_in_by_code(talk: Conversation) -> Standing:
-    """Send a code and ask for it until it is right.
+class PhoneCode:
+    """The phase in which a login code is on its way to the user, or typed."""
 
-    Returns:
-        AUTHORIZED, or PASSWORD when the account has a 2FA password.
+    def __init__(self, owned: OwnedLogin, link: Link) -> None:
+        self._owned = owned
+        self._link = link
+        self._inbox = Inbox(owned, link, "code")
 
-    Raises:
-        LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, or ``flood_wait`` over 60 s.
-        whatever ``Conversation.call`` and ``wait`` and ``LoginRow.advance`` raise; it may be called again then.
-    """
-    phone = await talk.row.transact(lambda db: _read_phone(talk, db))
-    if phone.code_hash is None or talk.key_is_new:
-        phone = await _send(talk, phone)
-    left = int((talk.login.code or {}).get("attempts_left", ATTEMPTS))
-    while left > 0:
-        async with next_answer(talk, "code", attempts_left=left) as answer:
-            if answer == RESEND:
-                phone = await _resend(talk, phone)
-                continue
-            try:
-                return await _sign_in(talk, phone, answer)
-            except TelegramRefused as exc:
-                if exc.error == "PHONE_CODE_EXPIRED":
-                    phone = await _send(talk, phone)
+    async def sign_in(self) -> KeyState:
+        """Send a code and ask for it until it is right. May be called again after a break.
+
+        Returns:
+            AUTHORIZED, or PASSWORD_PENDING when the account has a 2FA password.
+
+        Raises:
+            LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, or ``flood_wait`` over 60 s.
+            whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
+        """
+        phone = await self._owned.in_thread(self._open_phone)
+        if phone.code_hash is None or self._link.key_is_new:
+            phone = await self._send(phone)
+        left = self._attempts_left()
+        while left > 0:
+            async with self._inbox.next_answer(attempts_left=left) as answer:
+                if answer == RESEND:
+                    phone = await self._resend(phone)
                     continue
-                if exc.error not in ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY"):
-                    raise
-        left -= 1
-        talk.log.info("login.code_wrong", attempts_left=left)
-        if left:
-            await talk.row.advance(code={**(talk.login.code or {}), "attempts_left": left})
-    raise LoginFailed("code_attempts_exhausted")
+                try:
+                    return await self._check(phone, answer)
+                except TelegramRefused as exc:
+                    if exc.error == "PHONE_CODE_EXPIRED":
+                        phone = await self._send(phone)
+                        continue
+                    if exc.error not in ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY"):
+                        raise
+            left -= 1
+            self._owned.log.info("login.code_wrong", attempts_left=left)
+            if left:
+                await self._owned.advance(code={**(self._owned.login.code or {}), "attempts_left": left})
+        raise LoginFailed("code_attempts_exhausted")
 
+    async def _send(self, phone: _Phone) -> _Phone:
+        me = self._owned.identity
+        request = SendCodeRequest(phone.number, me.api_id, me.api_hash, CodeSettings())
+        while True:
+            try:
+                sent = await self._link.call(request)
+            except MigrateTo as exc:
+                await self._link.move_to(exc.dc_id, call="auth.sendCode")
+            except TelegramRefused as exc:
+                if exc.error == "PHONE_NUMBER_BANNED":
+                    raise LoginFailed("account_banned") from exc
+                if exc.error in _BAD_PHONES:
+                    raise LoginFailed("phone_invalid") from exc
+                raise
+            else:
+                return await self._show(phone, sent)
 
-async def _send(talk: Conversation, phone: _Phone) -> _Phone:
-    me = talk.identity
-    request = SendCodeRequest(phone.number, me.api_id, me.api_hash, CodeSettings())
-    while True:
+    async def _resend(self, phone: _Phone) -> _Phone:
+        assert phone.code_hash is not None
         try:
-            sent = await talk.call(request)
-        except MigrateTo as exc:
-            await talk.move_to(exc.dc_id, call="auth.sendCode")
+            return await self._show(phone, await self._link.call(ResendCodeRequest(phone.number, phone.code_hash)))
         except TelegramRefused as exc:
-            if exc.error == "PHONE_NUMBER_BANNED":
-                raise LoginFailed("account_banned") from exc
-            if exc.error in _BAD_PHONES:
-                raise LoginFailed("phone_invalid") from exc
-            raise
-        else:
-            return await _show(talk, phone, sent)
+            if exc.error == "PHONE_CODE_EXPIRED":
+                return await self._send(phone)
+            if exc.error != "SEND_CODE_UNAVAILABLE":
+                raise
+            self._owned.log.info("login.code_cannot_be_resent")
+            return phone
 
-
-async def _resend(talk: Conversation, phone: _Phone) -> _Phone:
-    assert phone.code_hash is not None
-    try:
-        return await _show(talk, phone, await talk.call(ResendCodeRequest(phone.number, phone.code_hash)))
-    except TelegramRefused as exc:
-        if exc.error == "PHONE_CODE_EXPIRED":
-            return await _send(talk, phone)
-        if exc.error != "SEND_CODE_UNAVAILABLE":
-            raise
-        talk.log.info("login.code_cannot_be_resent")
-        return phone
-
-
-async def _show(talk: Conversation, phone: _Phone, sent: Any) -> _Phone:
-    """Keep what the code goes by, then tell the user where it went."""
-    if isinstance(sent, SentCodeSuccess):
-        # Begun again, the login finds itself authorized.
-        raise Transient("Telegram logged the phone in without a code.")
-    if not isinstance(sent, SentCode):
-        raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
-    assert talk.connection is not None
-    await talk.row.keep_auth_key(talk.connection)
-    phone = phone._replace(code_hash=str(sent.phone_code_hash))
-    await talk.row.transact(lambda db: _write_phone(talk, db, phone))
-    left = int((talk.login.code or {}).get("attempts_left", ATTEMPTS))
-    await talk.row.advance(
-        status="code_required",
-        code={
+    async def _show(self, phone: _Phone, sent: Any) -> _Phone:
+        """Keep what the code goes by, and tell the user where it went."""
+        if isinstance(sent, SentCodeSuccess):
+            self._link.note_accepted()
+            raise Transient("Telegram logged the phone in without a code.")  # asked again, it says who is logged in
+        if not isinstance(sent, SentCode):
+            raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
+        phone = replace(phone, code_hash=str(sent.phone_code_hash))
+        code = {
             "delivery": _DELIVERIES.get(type(sent.type), "other"),
             "length": getattr(sent.type, "length", None),
-            "attempts_left": left,
-        },
-        retry_after_at=None,
-    )
-    talk.log.info("login.code_sent")
-    return phone
+            "attempts_left": self._attempts_left(),
+        }
+        sealed = await self._owned.in_thread(self._seal_phone, phone)
+        await self._link.keep_auth_key(status="code_required", code=code, phone_sealed=sealed, retry_after_at=None)
+        self._owned.log.info("login.code_sent")
+        return phone
 
-
-async def _sign_in(talk: Conversation, phone: _Phone, code: str) -> Standing:
-    talk.signed()
-    try:
-        answer = await _check(talk, phone, code)
-    except PasswordNeeded:
-        return Standing.PASSWORD
-    except TelegramRefused as exc:
-        if exc.error == "PHONE_NUMBER_UNOCCUPIED":
-            raise LoginFailed("phone_invalid") from exc
-        raise
-    if isinstance(answer, AuthorizationSignUpRequired):
-        raise LoginFailed("phone_invalid")
-    return Standing.AUTHORIZED
-
-
-async def _check(talk: Conversation, phone: _Phone, code: str) -> Any:
-    request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, phone_code=code)
-    while True:
+    async def _check(self, phone: _Phone, code: str) -> KeyState:
+        self._owned.note_scanned()
         try:
-            return await talk.call(request)
-        except FloodWait as exc:
-            await sit_out(talk, exc)
+            answer = await self._sign_in(phone, code)
+        except PasswordNeeded:
+            return KeyState.PASSWORD_PENDING
+        except TelegramRefused as exc:
+            if exc.error == "PHONE_NUMBER_UNOCCUPIED":
+                raise LoginFailed("phone_invalid") from exc
+            raise
+        if isinstance(answer, AuthorizationSignUpRequired):
+            raise LoginFailed("phone_invalid")
+        self._link.note_accepted()
+        return KeyState.AUTHORIZED
 
+    async def _sign_in(self, phone: _Phone, code: str) -> Any:
+        request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, phone_code=code)
+        while True:
+            try:
+                return await self._link.call(request)
+            except FloodWait as exc:
+                await self._inbox.sit_out(exc)
 
-def _read_phone(talk: Conversation, db: DatabaseSession) -> _Phone:
-    row = db.execute(select(Login.key_id, Login.phone_sealed).where(Login.id == talk.login.id)).one()
-    if row.phone_sealed is None:
-        raise LoginFailed("internal_error")
-    place = phone_place(talk.login.tenant_id, talk.login.id)
-    number, code_hash = json.loads(talk.core.keyring.open(place, Sealed(row.key_id, row.phone_sealed)))
-    return _Phone(number=number, code_hash=code_hash)
+    def _attempts_left(self) -> int:
+        return int((self._owned.login.code or {}).get("attempts_left", ATTEMPTS))
 
+    def _open_phone(self) -> _Phone:
+        login = self._owned.login
+        if login.phone_sealed is None:
+            raise LoginFailed("internal_error")
+        assert login.key_id is not None
+        place = phone_place(login.tenant_id, login.id)
+        number, code_hash = json.loads(self._owned.core.keyring.open(place, Sealed(login.key_id, login.phone_sealed)))
+        return _Phone(number=number, code_hash=code_hash)
 
-def _write_phone(talk: Conversation, db: DatabaseSession, phone: _Phone) -> None:
-    key_id = db.scalar(select(Login.key_id).where(Login.id == talk.login.id).with_for_update())
-    assert key_id is not None
-    place = phone_place(talk.login.tenant_id, talk.login.id)
-    sealed = talk.core.keyring.seal_under_key(key_id, place, json.dumps(phone).encode())
-    advance(db, login_id=talk.login.id, epoch=talk.login.owner_epoch, public=False, phone_sealed=sealed)
+    def _seal_phone(self, phone: _Phone) -> bytes:
+        login = self._owned.login
+        assert login.key_id is not None
+        text = json.dumps([phone.number, phone.code_hash]).encode()
+        return self._owned.core.keyring.seal_under_key(login.key_id, phone_place(login.tenant_id, login.id), text)

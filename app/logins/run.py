@@ -1,66 +1,48 @@
-"""One run of ``run_qr_login``: take the login, converse with Telegram, write down how it ended, leave nothing behind.
+"""One run of ``run_qr_login``: take the login, drive it, write down how it ended, leave nothing behind.
 
 The decision, in steps:
 
 1. Take the login's lock; somebody else has it: leave.
-2. Raise the row's epoch; it is final: only see to a log-out that is still due.
-3. Converse (``_drive``) until Telegram says who scanned, within the login's life, through lost connections and outages.
-4. Authorized: check who it is, then store the session and end the login in one transaction.
-5. Anything else: write the ending; what could be authorized at Telegram is logged out.
-6. Always: disconnect, give the lock back.
+2. Raise the row's epoch; it is over: leave.
+3. Drive (``app.logins.drive``) until Telegram says who logged in, for as long as the login lives.
+4. Somebody did: ``app.logins.become_session``.
+5. Anything else: ``app.logins.end_without_session``. What this code cannot handle is an end, too: ``failed/internal_error``.
+6. The login is another worker's by now: write nothing, log nothing out.
+7. Always: log out what left the login, disconnect, release the lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from app.core import Core
-from app.errors import FloodWait, LoginOver, OwnershipLost, Transient, Unavailable
-from app.logins.conversation import END_EARLY_SECONDS, Conversation, Standing
-from app.logins.endings import HANDED_OVER, NOT_MINE, LoginExpired, LoginFailed, Outcome
-from app.logins.finishing import claim, clean_up, end, fail, log_out_late, put_off_or_fail
+from app.errors import FloodWait, LoginOver, OwnershipLost, SealBroken, Transient, Unavailable
+from app.logins.become_session import become_session
+from app.logins.drive import Drive
+from app.logins.end_without_session import expire, fail, log_out, put_off
+from app.logins.endings import HANDED_OVER, NOT_MINE, OVER, LoginExpired, LoginFailed, RunOutcome
 from app.logins.keeper import HandOver, Hold, LoginKeeper
-from app.logins.password import ask_password
-from app.logins.phone_code import sign_in_by_code
-from app.logins.qr import scan
+from app.logins.link import Link
+from app.logins.owned import OwnedLogin
 from app.logins.secrets import auth_key_place
 from app.logins.store import take
-from app.logins.view import FailureReason
-from app.logs import get_logger
 from app.models import Login, Tenant
-from app.telegram.errors import MigrateTo, NotAuthorized, PasswordNeeded, TelegramRefused
+from app.sessions.claim import Account
 from app.telegram.identity import ApiIdentity, identity_for
 from app.telegram.parts import TelegramParts
+from app.vault.providers import KeyUnavailable
 from app.vault.sealing import Sealed
 
-_CALM_SECONDS = 30.0  # without a failure for that long, the next one is a first one again
-_REFUSALS: dict[str, FailureReason] = {
-    "API_ID_INVALID": "api_id_invalid",
-    "API_ID_PUBLISHED_FLOOD": "api_id_invalid",
-    "PHONE_NUMBER_BANNED": "account_banned",
-    "PHONE_NUMBER_INVALID": "phone_invalid",
-    "PHONE_NUMBER_FLOOD": "flood_wait",
-    "PHONE_PASSWORD_FLOOD": "flood_wait",
-}
-
-_log = get_logger(__name__)
+_PASSING = (Unavailable, Transient, KeyUnavailable)
+_NOT_OURS_TO_END = (LoginOver, OwnershipLost, HandOver)
+_ENDED = ("expired", "failed", OVER.name)
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """A login that this worker owns now, with what was needed to open."""
-
-    login: Login
-    identity: ApiIdentity
-    auth_key: bytes | None
-
-
-async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, login_id: str) -> Outcome:
+async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, login_id: str) -> RunOutcome:
     """Drive a login as far as it goes. Safe to run twice, and anywhere.
 
     Raises:
-        Unavailable: PostgreSQL or Redis is away before anything began; the sweep sends the login again.
+        Unavailable, KeyUnavailable, Transient: something that is needed is away; the sweep sends the login again.
     """
     hold = await keeper.acquire(login_id)
     if hold is None:
@@ -70,131 +52,101 @@ async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, lo
         taken = await telegram.runtime.in_thread(_take, core, login_id)
         if taken is None:
             return NOT_MINE
-        hold.epoch = taken.login.owner_epoch
-        talk = Conversation(
-            core=core,
-            telegram=telegram,
-            keeper=keeper,
-            hold=hold,
-            login=taken.login,
-            identity=taken.identity,
-            auth_key=taken.auth_key,
-        )
-        if taken.login.finished_at is not None:
-            return await log_out_late(talk)
-        return await _run(talk, hold)
+        login, identity = taken
+        hold.epoch = login.owner_epoch
+        return await _run_taken(core, telegram, keeper, hold, login, identity)
     except HandOver:
         return HANDED_OVER
+    except (OwnershipLost, LoginOver):  # before anything was sent
+        return NOT_MINE
     finally:
         await keeper.release(hold)
 
 
-def _take(core: Core, login_id: str) -> _Taken | None:
-    with core.transaction() as db:
-        login = take(db, login_id=login_id, owner=core.actor)
-        if login is None:
-            login = db.get(Login, login_id)
-            if login is None or not login.logout_pending:
-                return None
-        tenant = db.get_one(Tenant, login.tenant_id)
-        identity = identity_for(core.settings, tenant.telegram)
-        auth_key = None
-        if login.auth_key_sealed is not None:
-            assert login.key_id is not None
-            auth_key = core.keyring.open(auth_key_place(login), Sealed(login.key_id, login.auth_key_sealed))
-        return _Taken(login=login, identity=identity, auth_key=auth_key)
+async def _run_taken(
+    core: Core, telegram: TelegramParts, keeper: LoginKeeper, hold: Hold, login: Login, identity: ApiIdentity
+) -> RunOutcome:
+    auth_key, broken = None, None
+    try:
+        auth_key = await telegram.runtime.in_thread(_open_auth_key, core, login)
+    except SealBroken as exc:
+        broken = exc
+    owned = OwnedLogin(core, telegram, keeper, hold, login=login, identity=identity, auth_key=auth_key)
+    if broken is not None:  # for good: no other worker would open it either
+        owned.log.error("login.seal_broken", detail=broken.detail)
+        return await fail(owned, LoginFailed("internal_error"))
+    if owned.resumed:
+        core.metrics.auth_qr_resumed.labels(tenant_id=login.tenant_id).inc()
+        owned.log.info("login.resumed", epoch=login.owner_epoch, status=login.status)
+    return await _run_owned(owned)
 
 
-async def _run(talk: Conversation, hold: Hold) -> Outcome:
-    if talk.resumed:
-        talk.core.metrics.auth_qr_resumed.labels(tenant_id=talk.login.tenant_id).inc()
-        talk.log.info("login.resumed", epoch=talk.login.owner_epoch, status=talk.login.status)
+async def _run_owned(owned: OwnedLogin) -> RunOutcome:
+    link = Link(owned)
+    drive = Drive(owned, link)
     outcome = NOT_MINE
     try:
-        outcome = await _converse(talk, hold)
+        outcome = await _drive_to_end(owned, link, drive)
+    except LoginOver:
+        outcome = OVER
+    except OwnershipLost:
+        owned.log.warning("login.ownership_lost", epoch=owned.login.owner_epoch)
+    except HandOver:
+        outcome = HANDED_OVER
     finally:
-        await clean_up(talk, log_out=outcome.name in ("expired", "failed", "cancelled"))
+        if outcome.name in _ENDED:
+            last_token = drive.qr_scan.last_token_expires_at
+            await link.leave(first=lambda: log_out(owned, link, last_token_expires_at=last_token))
+        else:
+            await link.leave()
     return outcome
 
 
-async def _converse(talk: Conversation, hold: Hold) -> Outcome:
+async def _drive_to_end(owned: OwnedLogin, link: Link, drive: Drive) -> RunOutcome:
+    """Drive, and write down what came of it.
+
+    Raises:
+        LoginOver, OwnershipLost, HandOver: the login is not this worker's to end.
+        Unavailable, KeyUnavailable, Transient: something that is needed is away.
+    """
     try:
-        await _drive_bounded(talk, hold)
-        return await claim(talk)
-    except HandOver:
-        return HANDED_OVER
-    except OwnershipLost:
-        talk.log.warning("login.ownership_lost", epoch=talk.login.owner_epoch)
-        return NOT_MINE
-    except LoginOver:
-        return Outcome("cancelled")
-    except FloodWait as exc:
-        return await put_off_or_fail(talk, exc)
-    except LoginExpired:
-        if talk.login.published_at is None and talk.login.method == "qr":
-            return await fail(talk, LoginFailed("telegram_unavailable"))
-        return await end(talk, "expired")
+        return await _drive_on(owned, link, drive)
     except LoginFailed as exc:
-        return await fail(talk, exc)
+        return await fail(owned, exc, account=link.account)
+    except (*_NOT_OURS_TO_END, *_PASSING):
+        raise
+    except Exception:  # the outermost edge of a login: sent again, it would meet the same defect
+        owned.log.exception("login.defect")
+        return await fail(owned, LoginFailed("internal_error"))
 
 
-async def _drive_bounded(talk: Conversation, hold: Hold) -> None:
-    """Drive until the account is known, for as long as the login lives; ``Hold.stop`` ends it any time."""
-    task = hold.task = asyncio.create_task(_drive(talk))
-    # Somebody may have scanned while no worker was there: one that comes late still asks once.
-    bound = max(talk.remaining_seconds(), END_EARLY_SECONDS if talk.resumed else 0.0)
+async def _drive_on(owned: OwnedLogin, link: Link, drive: Drive) -> RunOutcome:
     try:
-        hold.check()
-        await asyncio.wait({task}, timeout=bound)
-    finally:
-        hold.task = None
-        task.cancel()
-        await asyncio.wait({task})
-    if task.cancelled():
-        hold.check()
+        return await become_session(owned, link, await _account_in_time(owned, drive))
+    except FloodWait as exc:
+        return await put_off(owned, exc)
+    except LoginExpired:
+        return await expire(owned)
+
+
+async def _account_in_time(owned: OwnedLogin, drive: Drive) -> Account:
+    work = asyncio.create_task(drive.to_account())
+    if not await owned.within_life(work):
         raise LoginExpired
-    task.result()
+    return work.result()
 
 
-async def _drive(talk: Conversation) -> None:
-    failures, failed_at = 0, 0.0
-    while True:
-        try:
-            await talk.connect()
-            return await _to_account(talk)
-        except FloodWait:
-            raise
-        except Unavailable as exc:
-            talk.log.warning("login.waits_for_storage", detail=exc.detail)
-        except Transient as exc:
-            if failures == 0:  # an outage is said once by each login, not at every try
-                talk.log.info("login.connection_lost", detail=exc.detail)
-            await talk.disconnect()
-        except NotAuthorized as exc:
-            talk.fail_if_dead(exc)
-            talk.log.info("login.auth_key_dead", cause=exc.cause)
-            await talk.disconnect()
-            talk.forget_auth_key()
-        except (PasswordNeeded, MigrateTo) as exc:
-            # Said where it was not to be expected: the question where the key stands will be answered with it too.
-            talk.log.info("login.begins_again", detail=exc.detail)
-            await talk.disconnect()
-        except TelegramRefused as exc:
-            talk.log.warning("login.refused", error=exc.error, method=exc.method)
-            raise LoginFailed(_REFUSALS.get(exc.error, "internal_error")) from exc
-        failures = failures + 1 if talk.now() - failed_at < _CALM_SECONDS else 0
-        failed_at = talk.now()
-        await talk.pause(failures)
+def _take(core: Core, login_id: str) -> tuple[Login, ApiIdentity] | None:
+    with core.transaction() as db:
+        login = take(db, login_id=login_id, owner=core.actor)
+        if login is None:
+            return None
+        tenant = db.get_one(Tenant, login.tenant_id)
+        return login, identity_for(core.settings, tenant.telegram)
 
 
-async def _to_account(talk: Conversation) -> None:
-    """Go from wherever the auth key stands to an authorized account. After any break it can begin again."""
-    standing = Standing.UNAUTHORIZED if talk.key_is_new else await talk.standing()
-    if standing is not Standing.AUTHORIZED and talk.remaining_seconds() <= 0:
-        raise LoginExpired
-    if standing is Standing.UNAUTHORIZED:
-        standing = await (scan(talk) if talk.login.method == "qr" else sign_in_by_code(talk))
-    if standing is Standing.PASSWORD:
-        standing = await ask_password(talk)
-    if talk.account is None and await talk.standing() is not Standing.AUTHORIZED:
-        raise Transient("Telegram said that the login succeeded, and then that it had not.")
+def _open_auth_key(core: Core, login: Login) -> bytes | None:
+    if login.auth_key_sealed is None:
+        return None
+    assert login.key_id is not None
+    return core.keyring.open(auth_key_place(login), Sealed(login.key_id, login.auth_key_sealed))

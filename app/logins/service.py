@@ -14,11 +14,10 @@ from app.core import Core
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
-from app.logins.store import finish, get_login
+from app.logins.store import end_from_outside, get_login
 from app.logins.view import LoginView, QRView, view_login
 from app.models import Login
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
-from app.webhooks.outbox import queue_login_event
 
 
 @dataclass(frozen=True)
@@ -95,16 +94,9 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """
     with core.transaction() as db:
         login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
-        ended = finish(
-            db,
-            login_id=login.id,
-            status="cancelled",
-            logout_pending=Login.auth_key_sealed.is_not(None),
-            next_dispatch_at=utc_now(),
-        )
+        ended = end_from_outside(db, login_id=login.id, status="cancelled")
         if ended is None:
             raise Conflict("This login is over already; look at its status.", code="login_final")
-        queue_login_event(db, ended)
     _hint(core, ended, inbox="cancelled")
     return show_login(core, ended)
 

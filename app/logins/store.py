@@ -5,18 +5,32 @@ Whoever drives a login holds an epoch: each take-over raises it, and a write und
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from enum import Enum
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.errors import LoginOver, NotFound, OwnershipLost
+from app.logins.leaving_keys import final_ask_at, move_auth_key
 from app.models import FINAL_LOGIN_STATUSES, LIVE_LOGIN_STATUSES, Login
+from app.webhooks.outbox import queue_login_event
 
 DISPATCH_GRACE_SECONDS = 15.0
 """How long a dispatched login may lie in the queue before the sweep sends it again; doubles up to 16-fold."""
+
+
+class Ownership(Enum):
+    """Whose a login is, to a worker that took it once."""
+
+    MINE = "mine"
+    OVER = "over"
+    """It ended while this worker drove it: the user cancelled it, the sweep ended it, or this worker itself did."""
+    ELSEWHERE = "elsewhere"
+    """Another worker took it. Whatever has become of it since, that worker answers for it."""
 
 
 def get_login(db: DatabaseSession, *, login_id: str, tenant_id: str | None = None) -> Login:
@@ -81,79 +95,71 @@ def advance(db: DatabaseSession, *, login_id: str, epoch: int, public: bool = Tr
         .returning(Login.version)
     )
     if version is None:
-        raise why_not(db, login_id)
+        raise why_not(db, login_id=login_id, epoch=epoch)
     return version
 
 
-def finish(
-    db: DatabaseSession, *, login_id: str, status: str, epoch: int | None = None, **changes: Any
-) -> Login | None:
-    """End a live login.
+def end_as_owner(db: DatabaseSession, *, login_id: str, epoch: int, status: str, **changes: Any) -> Login:
+    """End a live login as its owner.
 
     Args:
         status: a final status.
-        epoch: the owner's, when the owner ends it; None when the user or the sweep does.
+        changes: columns of ``Login``.
 
     Returns:
-        The final row, or None when it was final already or another worker owns it: one caller wins.
+        The final row.
+
+    Raises:
+        OwnershipLost: another worker has taken it.
+        LoginOver: it is final already.
     """
-    assert status in FINAL_LOGIN_STATUSES
-    statement = update(Login).where(Login.id == login_id, Login.status.in_(LIVE_LOGIN_STATUSES))
-    if epoch is not None:
-        statement = statement.where(Login.owner_epoch == epoch)
-    ending = {
-        "status": status,
-        "finished_at": func.now(),
-        "password_hint": None,
-        "password_attempts_left": None,
-        "code": None,
-        "qr_expires_at": None,
-        "phone_sealed": None,
-    }
-    return db.scalar(
-        statement.values(**_stamped(ending | changes, public=True))
-        .returning(Login)
-        .execution_options(populate_existing=True)
-    )
+    ended = _end(db, status, changes, Login.id == login_id, Login.owner_epoch == epoch)
+    if ended is None:
+        raise why_not(db, login_id=login_id, epoch=epoch)
+    return ended
 
 
-class Standing(NamedTuple):
-    """What has become of logins that a worker thought its own: ``over`` ended, ``lost`` are driven by another."""
+def end_from_outside(db: DatabaseSession, *, login_id: str, status: str, **changes: Any) -> Login | None:
+    """End a live login for somebody who does not drive it: its user, its tenant or the sweep.
 
-    over: set[str]
-    lost: set[str]
+    Returns:
+        The final row, or None when it was final already: one caller wins.
+    """
+    return _end(db, status, changes, Login.id == login_id)
 
 
-def standing_of(db: DatabaseSession, epochs: dict[str, int]) -> Standing:
-    """Look at the logins that a worker drives (id → epoch), in one query for all; those that are still its own are left out."""
-    standing = Standing(over=set(), lost=set())
+def ownership_of(db: DatabaseSession, epochs: Mapping[str, int]) -> dict[str, Ownership]:
+    """Look at logins that a worker took (id → epoch), in one query for all.
+
+    The epoch counts before the status: a login that another worker took and ended is that worker's, not over for this one.
+    """
     rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id.in_(epochs)))
     found = {login_id: (epoch, status) for login_id, epoch, status in rows}
-    for login_id, epoch in epochs.items():
-        owner_epoch, status = found.get(login_id, (epoch, "cancelled"))
-        if owner_epoch != epoch:
-            standing.lost.add(login_id)
-        elif status in FINAL_LOGIN_STATUSES:
-            standing.over.add(login_id)
-    return standing
+    return {login_id: _judge(found.get(login_id), epoch) for login_id, epoch in epochs.items()}
 
 
-def due_for_dispatch(db: DatabaseSession, *, now: datetime, limit: int) -> list[str]:
-    """Ids of logins that should be moving (or still have to be logged out) and were last sent long enough ago."""
+def why_not(db: DatabaseSession, *, login_id: str, epoch: int) -> LoginOver | OwnershipLost:
+    """Tell an owner why its write changed nothing."""
+    row = db.execute(select(Login.owner_epoch, Login.status).where(Login.id == login_id)).one_or_none()
+    if row is not None and row.owner_epoch != epoch:
+        return OwnershipLost(f"Another worker drives login {login_id} now.")
+    status = row.status if row is not None else "gone"
+    return LoginOver(f"Login {login_id} is over ({status}).")
+
+
+def due_for_dispatch(db: DatabaseSession, *, now: datetime, limit: int) -> list[Login]:
+    """Logins that should be moving and were last sent long enough ago, the most overdue first."""
     return list(
         db.scalars(
-            select(Login.id)
-            .where(
-                Login.status.in_(LIVE_LOGIN_STATUSES) | Login.logout_pending,
-                Login.next_dispatch_at <= now,
-            )
+            select(Login)
+            .where(Login.status.in_(LIVE_LOGIN_STATUSES), Login.next_dispatch_at <= now)
             .order_by(Login.next_dispatch_at)
             .limit(limit)
         )
     )
 
 
-def mark_dispatched(db: DatabaseSession, login_ids: list[str], *, now: datetime) -> None:
+def mark_dispatched(db: DatabaseSession, login_ids: Collection[str], *, now: datetime) -> None:
     """Note that a message for each is under way, and when to send it again if nothing comes of it."""
     db.execute(
         update(Login)
@@ -167,25 +173,57 @@ def mark_dispatched(db: DatabaseSession, login_ids: list[str], *, now: datetime)
     )
 
 
-def put_off(db: DatabaseSession, login_ids: list[str], *, until: datetime) -> None:
-    """Have the sweep look at these again only then: a worker holds them."""
+def look_again(db: DatabaseSession, login_ids: Collection[str], *, at: datetime) -> None:
+    """Have the sweep look at these logins again only then: a worker holds them."""
     db.execute(
         update(Login)
         .where(Login.id.in_(login_ids))
-        .values(next_dispatch_at=until)
+        .values(next_dispatch_at=at)
         .execution_options(synchronize_session=False)
     )
+
+
+def _end(db: DatabaseSession, status: str, changes: dict[str, Any], *conditions: Any) -> Login | None:
+    """End a live login: its row becomes final, its auth key leaves (or stays with the session), its tenant hears of it."""
+    assert status in FINAL_LOGIN_STATUSES
+    before = db.execute(
+        select(Login.qr_expires_at).where(Login.status.in_(LIVE_LOGIN_STATUSES), *conditions).with_for_update()
+    ).one_or_none()
+    if before is None:
+        return None
+    if status != "authorized":
+        move_auth_key(db, *conditions, final_ask_at=final_ask_at(before.qr_expires_at))
+    ending = {
+        "status": status,
+        "finished_at": func.now(),
+        "password_hint": None,
+        "password_attempts_left": None,
+        "code": None,
+        "qr_expires_at": None,
+        "phone_sealed": None,
+        "auth_key_sealed": None,
+    }
+    ended: Login = db.scalars(
+        update(Login)
+        .where(*conditions)
+        .values(**_stamped(ending | changes, public=True))
+        .returning(Login)
+        .execution_options(populate_existing=True)
+    ).one()
+    queue_login_event(db, ended)
+    return ended
+
+
+def _judge(row: tuple[int, str] | None, epoch: int) -> Ownership:
+    if row is None:
+        return Ownership.OVER
+    owner_epoch, status = row
+    if owner_epoch != epoch:
+        return Ownership.ELSEWHERE
+    return Ownership.OVER if status in FINAL_LOGIN_STATUSES else Ownership.MINE
 
 
 def _stamped(changes: dict[str, Any], *, public: bool) -> dict[str, Any]:
     if not public:
         return changes
     return changes | {"version": Login.version + 1, "updated_at": utc_now()}
-
-
-def why_not(db: DatabaseSession, login_id: str) -> LoginOver | OwnershipLost:
-    """Tell an owner why its write changed nothing."""
-    status = db.scalar(select(Login.status).where(Login.id == login_id))
-    if status is None or status in FINAL_LOGIN_STATUSES:
-        return LoginOver(f"Login {login_id} is over ({status or 'gone'}).")
-    return OwnershipLost(f"Another worker drives login {login_id} now.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.core import Core
-from app.logins.endings import Outcome
+from app.logins.endings import RunOutcome
 from app.logins.keeper import LoginKeeper
 from app.logins.run import run_login
 from app.logs import get_logger
@@ -20,11 +20,11 @@ class LoginWorker:
         self._telegram = telegram
         self._keeper = telegram.runtime.run(self._start_keeper())
 
-    def run(self, login_id: str) -> Outcome:
+    def run(self, login_id: str) -> RunOutcome:
         """Drive a login and block this thread until it has an outcome. Safe to run twice, and anywhere.
 
         Raises:
-            Unavailable: PostgreSQL or Redis is away; the sweep sends the login again.
+            Unavailable, KeyUnavailable, Transient: something that is needed is away; the sweep sends the login again.
         """
         return self._telegram.runtime.run(run_login(self._core, self._telegram, self._keeper, login_id))
 
@@ -38,11 +38,6 @@ class LoginWorker:
         self._telegram.runtime.run(self._keeper.stop(), timeout_seconds=5.0)
 
     async def _start_keeper(self) -> LoginKeeper:
-        keeper = LoginKeeper(
-            redis=self._telegram.redis,
-            redis_url=self._core.settings.redis_url,
-            transaction=self._core.transaction,
-            runtime=self._telegram.runtime,
-        )
+        keeper = LoginKeeper(self._core, redis=self._telegram.redis)
         await keeper.start()
         return keeper

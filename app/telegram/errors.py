@@ -63,6 +63,11 @@ class NotAuthorized(Permanent):
         super().__init__(f"Telegram says that this auth key is not authorized: {cause}")
         self.cause = cause
 
+    @property
+    def ambiguous(self) -> bool:
+        """Whether Telegram says this falsely at times: for 1-2 s after a move, and now and then for seconds."""
+        return self.cause == DEATHS["AUTH_KEY_UNREGISTERED"]
+
 
 class MigrateTo(AppError):
     """Raised when the call must be made at another data centre (PHONE_MIGRATE_X and its kin)."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, true
+from sqlalchemy import ColumnElement, true
 
-from app.models import FINAL_LOGIN_STATUSES, Login, TelegramSession, WebhookEndpoint
+from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, TelegramSession, WebhookEndpoint
 from app.vault.sealing import Place
 
-SealedModel = type[TelegramSession] | type[Login] | type[WebhookEndpoint]
+SealedModel = type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[WebhookEndpoint]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,14 @@ LOGINS = SealedTable(
     },
     # A live login's worker seals under the key_id that it read with the row; to change it meanwhile would part the two.
     # Such a login only holds its key back, and is over within the hour.
-    at_rest=and_(Login.status.in_(FINAL_LOGIN_STATUSES), Login.logout_pending.is_(False)),
+    at_rest=Login.status.in_(FINAL_LOGIN_STATUSES),
+    changes={},
+)
+LEAVING_AUTH_KEYS = SealedTable(
+    model=LeavingAuthKey,
+    noun="leaving auth key",
+    purposes={"auth_key_sealed": "login-auth-key"},
+    at_rest=true(),
     changes={},
 )
 WEBHOOK_ENDPOINTS = SealedTable(
@@ -62,7 +69,7 @@ WEBHOOK_ENDPOINTS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, WEBHOOK_ENDPOINTS)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, WEBHOOK_ENDPOINTS)
 
 
 def session_place(tenant_id: str, session_id: str) -> Place:

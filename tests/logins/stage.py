@@ -10,16 +10,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from app.clock import utc_now
 from app.core import Core
 from app.errors import Unavailable
-from app.logins.endings import Outcome
+from app.logins.endings import RunOutcome
+from app.logins.log_out_key import log_out_key
 from app.logins.service import Reader, read_login
 from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
 from app.logins.view import LoginView
 from app.logins.worker import LoginWorker
-from app.models import TelegramSession
+from app.models import LeavingAuthKey, TelegramSession
 from app.settings import Settings
 from app.telegram.parts import start_telegram, stop_telegram
 from sandbox.driver import SandboxDriver
@@ -62,7 +64,7 @@ class Stage:
         self.telegram = telegram
         self.run_dispatched = True
         self.sent: list[tuple[str, ...]] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[RunOutcome] = []
         self.workers = [Worker(settings)]
         self._before = telegram.stats()
         self.core: Core = make_core(settings, sent=self._dispatch)  # type: ignore[arg-type]
@@ -147,6 +149,19 @@ class Stage:
         )
         assert login.qr is not None
         return login.qr.url
+
+    def leaving_keys(self) -> list[LeavingAuthKey]:
+        """The auth keys that logins left behind and that are still to be logged out."""
+        with self.core.transaction() as db:
+            return list(db.scalars(select(LeavingAuthKey).order_by(LeavingAuthKey.created_at)))
+
+    def log_out_left_keys(self, *, worker: int = 0) -> None:
+        """Have a worker log out the keys that were left behind, as if their time had come."""
+        with self.core.transaction() as db:
+            db.execute(update(LeavingAuthKey).values(next_try_at=utc_now()))
+        parts = self.workers[worker]
+        for key in self.leaving_keys():
+            parts.telegram.runtime.run(log_out_key(parts.core, parts.telegram, key.id), timeout_seconds=60)
 
     def sessions(self, *, tenant: str = "alice") -> list[TelegramSession]:
         """The tenant's sessions, oldest first."""

@@ -28,14 +28,7 @@ def on_loop(core: Core) -> Iterator[OnLoop]:
     def run(work: Callable[[LoginKeeper], Awaitable[None]]) -> None:
         async def with_keeper() -> None:
             async with make_async_redis(core.settings.redis_url) as client:
-                await work(
-                    LoginKeeper(
-                        redis=client,
-                        redis_url=core.settings.redis_url,
-                        transaction=core.transaction,
-                        runtime=runtime,
-                    )
-                )
+                await work(LoginKeeper(core, redis=client))
 
         runtime.run(with_keeper(), timeout_seconds=30)
 

@@ -67,7 +67,8 @@ def test_the_row_keeps_nothing_after_the_end(stage: Stage) -> None:
     stage.wait_for(started.login.id, "authorized")
     with stage.core.transaction() as db:
         row = db.scalars(select(Login)).one()
-        assert (row.auth_key_sealed, row.logout_pending, row.phone_sealed) == (None, False, None)
+        assert (row.auth_key_sealed, row.phone_sealed) == (None, None)
+    assert stage.leaving_keys() == []
 
 
 def test_a_qr_code_is_renewed_when_its_token_expires(fast_tokens: Stage) -> None:

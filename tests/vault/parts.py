@@ -21,9 +21,9 @@ from app.clock import utc_now
 from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
 from app.ids import new_id
 from app.metrics import make_metrics
-from app.models import AuditEvent, EncryptionKey, Login, TelegramSession, Tenant, WebhookEndpoint
+from app.models import AuditEvent, EncryptionKey, LeavingAuthKey, Login, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.keyring import KeyRing
-from app.vault.places import LOGINS, session_place, webhook_secret_place
+from app.vault.places import LEAVING_AUTH_KEYS, LOGINS, session_place, webhook_secret_place
 from app.vault.providers import KeyProvider, LocalKeyProvider
 from app.vault.rotation import RotationReport, rotate_keys
 from app.vault.sealing import Place, Sealed
@@ -82,6 +82,13 @@ class Vault:
             for name, purpose in LOGINS.purposes.items()
             if (ciphertext := getattr(login, name)) is not None
         }
+
+    def open_leaving_key(self, leaving_id: str) -> bytes:
+        """Open an auth key that a login left behind."""
+        with self.transaction() as db:
+            row = db.get_one(LeavingAuthKey, leaving_id)
+        place = Place(LEAVING_AUTH_KEYS.purposes["auth_key_sealed"], row.tenant_id, row.id)
+        return self.keyring.open(place, Sealed(row.key_id, row.auth_key_sealed))
 
     def open_stored(self, session_id: str) -> str:
         """Open a stored session without an audit row."""
@@ -170,6 +177,9 @@ def add_login(vault: Vault, *, status: str = "queued", tenant_id: str = ALICE, *
             client_secret_hash=os.urandom(32),
             key_id=key_id,
             expires_at=utc_now() + timedelta(minutes=10),
+            dc_id=2,
+            dc_host="127.0.0.1",
+            dc_port=443,
             finished_at=utc_now() if final else None,
             **(sealed | columns),
         )

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from app.clock import utc_now
-from app.logins.store import finish
+from app.logins.store import end_from_outside
 from app.models import BackupObject, EncryptionKey, Login, TelegramSession, WebhookEndpoint
 from app.vault.places import LOGINS, session_place, webhook_secret_place
 from app.vault.providers import KeyUnavailable
@@ -45,7 +45,7 @@ def test_everything_sealed_ends_under_the_new_key(vault: Vault) -> None:
     steps: list[int] = []
     report = vault.rotate(batch_rows=3, on_progress=lambda progress: steps.append(progress.done))
     assert (report.resealed, report.left, report.broken) == (13, 0, [])
-    assert steps == [0, 3, 6, 9, 11, 12, 13]
+    assert steps == [0, 3, 6, 9, 11, 12, 12, 13]
     assert {session_id: vault.open_stored(session_id) for session_id in strings} == strings
     assert vault.open_login(login.id) == {name: name.encode() for name in LOGINS.purposes}
     with vault.transaction() as db:
@@ -64,16 +64,19 @@ def test_a_live_login_keeps_its_key_until_it_is_over(vault: Vault) -> None:
     assert (report.left, report.retired) == (1, [])
     assert vault.key_states()[login.key_id or ""] == "retiring"
     with vault.transaction() as db:
-        finish(db, login_id=login.id, status="cancelled", auth_key_sealed=None)
+        end_from_outside(db, login_id=login.id, status="authorized")
     assert vault.rotate(force=False).retired == [login.key_id]
     assert set(vault.open_login(login.id)) == {"client_secret_sealed"}
 
 
-def test_a_login_that_is_still_to_be_logged_out_keeps_its_key(vault: Vault) -> None:
-    """Final or not, a worker uses its auth key."""
-    login = add_login(vault, status="failed", logout_pending=True)
-    assert vault.rotate().left == 1
-    assert set(vault.open_login(login.id)) == set(LOGINS.purposes)
+def test_an_auth_key_that_is_still_to_be_logged_out_is_resealed(vault: Vault) -> None:
+    """It left its login as it was sealed, and opens under the new key in its place."""
+    login = add_login(vault, status="waiting_for_scan")
+    with vault.transaction() as db:
+        end_from_outside(db, login_id=login.id, status="cancelled")
+    report = vault.rotate()
+    assert (report.left, report.retired) == (0, [login.key_id])
+    assert vault.open_leaving_key(login.id) == b"auth_key_sealed"
 
 
 def test_an_erased_row_needs_no_key(vault: Vault) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from app.clock import utc_now
 from app.core import Core
 from app.logins.secrets import LoginToken, open_answer, seal_token
-from app.logins.store import advance, finish, take
+from app.logins.store import advance, end_as_owner, take
 from app.models import Login
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint, login_inbox_key, login_qr_key
 from tests.waiting import wait_until
@@ -66,8 +66,7 @@ class PlayingWorker:
     def finish(self, status: str, *, hint: bool = True, **changes: Any) -> Login:
         """End the login."""
         with self._core.transaction() as db:
-            ended = finish(db, login_id=self._login.id, status=status, epoch=self._login.owner_epoch, **changes)
-        assert ended is not None
+            ended = end_as_owner(db, login_id=self._login.id, status=status, epoch=self._login.owner_epoch, **changes)
         if hint:
             self._core.redis.publish(LOGIN_CHANNEL, encode_login_hint(ended.id, ended.version))
         return ended

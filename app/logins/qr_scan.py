@@ -1,0 +1,168 @@
+"""The QR phase: export a login token, show it, export again, until Telegram answers that somebody scanned it.
+
+Every answer of ``auth.exportLoginToken`` and ``auth.importLoginToken`` is treated, at every call. ``updateLoginToken`` is only
+a hint: the token is exported again on the hint, when it expires and every ``QR_POLL_SECONDS``.
+
+Source: https://core.telegram.org/api/qr-login
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from redis.exceptions import RedisError
+from telethon.tl.functions.auth import ExportLoginTokenRequest, ImportLoginTokenRequest
+from telethon.tl.types.auth import LoginToken as ExportedToken
+from telethon.tl.types.auth import LoginTokenMigrateTo, LoginTokenSuccess
+
+from app.clock import utc_now
+from app.errors import Transient, Unavailable
+from app.logins.link import KeyState, Link
+from app.logins.owned import OwnedLogin
+from app.logins.secrets import LoginToken, seal_token
+from app.redis_state import login_qr_key
+from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
+
+_AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
+_USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
+_JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
+_TOKEN_IS_USED_UP = (
+    "AUTH_TOKEN_EXPIRED",
+    "AUTH_TOKEN_INVALID",
+    "AUTH_TOKEN_INVALIDX",
+    "AUTH_TOKEN_EXCEPTION",
+    "AUTH_TOKEN_ALREADY_ACCEPTED",
+)
+
+
+class QrScan:
+    """The phase in which a QR code is on show.
+
+    ``last_token_expires_at`` is when the newest token dies that Telegram gave us, shown or not; None before the first one.
+    """
+
+    def __init__(self, owned: OwnedLogin, link: Link) -> None:
+        self.last_token_expires_at: datetime | None = None
+        self._owned = owned
+        self._link = link
+        self._shown: LoginToken | None = None
+        self._import_token: bytes | None = None  # of a move that Telegram has not settled yet
+
+    async def wait_for_scan(self) -> KeyState:
+        """Show QR codes until one is scanned. May be called again after a break.
+
+        Returns:
+            AUTHORIZED, or PASSWORD_PENDING when the account has a 2FA password.
+
+        Raises:
+            whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
+        """
+        self._shown = None
+        while True:
+            updates = self._link.token_updates
+            exported = await self._export()
+            if isinstance(exported, KeyState):
+                self._owned.note_scanned()
+                return exported
+            # Redraw only when the bytes changed (before it expires, a token comes back as it was) or the picture was lost.
+            if self._shown is None or exported.token != self._shown.token or self._owned.redis_forgot():
+                await self._publish(exported)
+                self._shown = exported
+            until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
+            poll_seconds = self._owned.core.settings.qr_poll_seconds
+            await self._link.wait(max(_AFTER_EXPIRY_SECONDS, min(until_expiry, poll_seconds)))
+            if self._link.token_updates > updates:
+                self._owned.note_scanned()
+
+    async def _export(self) -> LoginToken | KeyState:
+        """Export a login token, following every move.
+
+        Returns:
+            The token to show, or where the auth key stands if there is nothing to show any more.
+        """
+        try:
+            answer = await (self._export_anywhere() if self._import_token is None else self._import(self._import_token))
+            while isinstance(answer, LoginTokenMigrateTo):
+                self._owned.note_scanned()
+                await self._link.move_to(int(answer.dc_id), call="auth.importLoginToken")
+                self._import_token = bytes(answer.token)
+                answer = await self._import(self._import_token)
+        except PasswordNeeded:
+            return KeyState.PASSWORD_PENDING
+        return self._read(answer)
+
+    async def _export_anywhere(self) -> Any:
+        me = self._owned.identity
+        request = ExportLoginTokenRequest(api_id=me.api_id, api_hash=me.api_hash, except_ids=[])
+        while True:
+            try:
+                return await self._link.call(request)
+            except MigrateTo as exc:
+                await self._link.move_to(exc.dc_id, call="auth.exportLoginToken")
+
+    async def _import(self, token: bytes) -> Any:
+        """Import the token of a move. Telegram's answer settles it; when none came, the next connection imports it again."""
+        try:
+            answer = await self._link.call(ImportLoginTokenRequest(token=token))
+        except PasswordNeeded:
+            self._import_token = None
+            raise
+        except TelegramRefused as exc:
+            self._import_token = None
+            if exc.error not in _TOKEN_IS_USED_UP:
+                raise
+            # The move outlived the token, or an import whose answer was lost has used it: the new data centre knows.
+            self._owned.log.info("login.token_used_up_in_move", error=exc.error)
+            return await self._export_anywhere()
+        self._import_token = None
+        return answer
+
+    async def _publish(self, token: LoginToken) -> None:
+        """Show a token: have the row keep the auth key, put the sealed token into Redis, then say so in the row.
+
+        Raises:
+            Unavailable: PostgreSQL or Redis is away; nothing is shown, and it may be tried again.
+        """
+        owned, login = self._owned, self._owned.login
+        first = login.published_at is None
+        if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
+            await self._link.keep_auth_key()
+        sealed = await owned.in_thread(
+            seal_token, owned.core.keyring, tenant_id=login.tenant_id, login_id=login.id, token=token
+        )
+        life_seconds = (token.expires_at - utc_now()).total_seconds()
+        try:
+            await owned.telegram.redis.set(login_qr_key(login.id), sealed, px=max(1000, int(life_seconds * 1000)))
+        except (RedisError, OSError) as exc:
+            raise Unavailable("Redis cannot take the QR code.") from exc
+        now = utc_now()
+        await self._link.keep_auth_key(
+            status="waiting_for_scan",
+            qr_expires_at=token.expires_at,
+            published_at=login.published_at or now,
+            retry_after_at=None,
+        )
+        if first:
+            metrics, seconds = owned.core.metrics, (now - login.created_at).total_seconds()
+            metrics.auth_qr_published.labels(tenant_id=login.tenant_id).inc()
+            metrics.time_to_qr_seconds.observe(seconds)
+            owned.log.info("login.qr_published", seconds=round(seconds, 3))
+
+    def _read(self, answer: Any) -> LoginToken | KeyState:
+        match answer:
+            case LoginTokenSuccess():
+                self._link.note_accepted()
+                return KeyState.AUTHORIZED
+            case ExportedToken():
+                token = LoginToken(token=bytes(answer.token), expires_at=self._expiry(answer))
+                self.last_token_expires_at = token.expires_at
+                return token
+            case _:
+                raise Transient(f"Telegram answered an export with {type(answer).__name__}.")
+
+    def _expiry(self, token: Any) -> datetime:
+        """When a token expires by our clock. A life that no token has means that the server's clocks disagree."""
+        now = utc_now()
+        expires_at: datetime = token.expires - timedelta(seconds=self._link.connection.server_time_offset_seconds)
+        return expires_at if -_JUST_EXPIRED < expires_at - now < _LONGEST_LIFE else now + _USUAL_LIFE
