@@ -91,7 +91,7 @@ async def log_out(owned: OwnedLogin, link: Link, *, last_token_expires_at: datet
         if not link.connected or not await owned.transact(lambda db: claim_first_try(db, leaving_id)):
             return
         await link.log_out()
-        later = final_ask_at(None if link.accepted else last_token_expires_at)
+        later = final_ask_at(last_token_expires_at) if last_token_expires_at and not link.accepted else None
         await owned.transact(lambda db: settle(db, leaving_id, asked_at=asked_at, final_ask_at=later))
 
 
