@@ -77,8 +77,8 @@ class Drive:
     async def _try_once(self) -> Account:
         """Go from where the auth key stands now to the account."""
         state = KeyState.UNAUTHORIZED if self._link.key_is_new else await self._link.ask_key()
-        if state is not KeyState.AUTHORIZED and self._owned.remaining_seconds() <= 0:
-            raise LoginExpired
+        if self._owned.remaining_seconds() <= 0:
+            state = await self._last_look(state)
         if state is KeyState.UNAUTHORIZED:
             by_code = self._owned.login.method == "code"
             state = await (self._phone_code.sign_in() if by_code else self.qr_scan.wait_for_scan())
@@ -89,6 +89,18 @@ class Drive:
             raise Transient("Telegram said that the login succeeded, and then that it had not.")
         assert self._link.account is not None
         return self._link.account
+
+    async def _last_look(self, state: KeyState) -> KeyState:
+        """See whether somebody scanned before the end, while no worker was there: some keys are authorized by an export only.
+
+        Raises:
+            LoginExpired: nobody did, or a password would be needed that nobody has the time to type.
+        """
+        if state is KeyState.UNAUTHORIZED and self._owned.login.published_at is not None:
+            state = await self.qr_scan.look_once()
+        if state is not KeyState.AUTHORIZED:
+            raise LoginExpired
+        return state
 
     async def _change_auth_key(self, error: NotAuthorized) -> None:
         """Go on with a new auth key, because Telegram does not know the present one (any more)."""

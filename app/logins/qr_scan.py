@@ -75,6 +75,15 @@ class QrScan:
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
 
+    async def look_once(self) -> KeyState:
+        """Ask Telegram once whether the code was scanned; nothing is shown.
+
+        Raises:
+            whatever ``Link.call`` raises.
+        """
+        exported = await self._export()
+        return exported if isinstance(exported, KeyState) else KeyState.UNAUTHORIZED
+
     async def _export(self) -> LoginToken | KeyState:
         """Export a login token, following every move.
 
