@@ -46,6 +46,7 @@ class Metrics:
     auth_qr_migrated: Counter
     ownership_mismatch: Counter
     floodwait: Counter
+    floodwait_api_gate: Counter
     requests: Counter
     session_validations: Counter
     session_leases: Counter
@@ -91,6 +92,9 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         auth_qr_migrated=counter("auth_qr_migrated", "Moves of a login to another data centre.", "tenant_id", "call"),
         ownership_mismatch=counter("ownership_mismatch", "Logins by another account than expected.", "tenant_id"),
         floodwait=counter("floodwait", "FLOOD_WAIT answers from Telegram.", "method"),
+        floodwait_api_gate=counter(
+            "floodwait_api_gate", "Times that waits of several people closed the gate of a whole api_id.", "method"
+        ),
         requests=counter("requests", "Requests to Telegram.", "method", "outcome"),
         session_validations=counter("session_validations", "Validations of sessions.", "outcome"),
         session_leases=counter("session_leases", "Calls on leases.", "outcome"),

@@ -90,6 +90,12 @@ def flood_gate_key(method: str, scope: str) -> str:
     return f"latchkey:flood:{scope}:{method}"
 
 
+def flood_storm_keys(method: str, api_id: int) -> tuple[str, str]:
+    """When each scope of an api_id last met a wait of the method, and until when; both live for a minute."""
+    prefix = f"latchkey:flood-storm:api:{api_id}:{method}"
+    return f"{prefix}:met", f"{prefix}:until"
+
+
 def encode_login_hint(login_id: str, version: int) -> str:
     """What is published on ``LOGIN_CHANNEL``."""
     return json.dumps({"id": login_id, "version": version})

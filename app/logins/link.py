@@ -25,6 +25,7 @@ from app.settings import DataCentre
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TELEGRAM_DC, TelegramConnection
 from app.telegram.errors import AnswerTimeout, ConnectionLost, MigrateTo, NotAuthorized, PasswordNeeded
+from app.telegram.gates import Caller
 
 PING_SECONDS = 25.0
 """How often a connection on which nothing happens is asked whether it still stands."""
@@ -68,7 +69,7 @@ class Link:
         self._caller = PacedCaller(
             floods=telegram.floods,
             metrics=core.metrics,
-            scope=f"api:{owned.identity.api_id}",
+            caller=Caller(core.settings, api_id=owned.identity.api_id, login_id=login.id),
             fresh=self._auth_key is None,
             guard=owned.make_sure,
         )
@@ -211,6 +212,7 @@ class Link:
             else:
                 self.note_accepted()
                 self.account = account_of(users)
+                self._caller.caller.telegram_user_id = self.account.telegram_user_id
                 return KeyState.AUTHORIZED
 
     @property
@@ -255,6 +257,7 @@ class Link:
 
     def _start_anew(self) -> None:
         self.account, self._accepted = None, False
+        self._caller.caller.telegram_user_id = None
         self._caller.new_auth_key()
 
     async def _call(self, request: Any) -> Any:
@@ -282,6 +285,7 @@ class Link:
         await connection.open()
         self._connection = connection
         self._auth_key, self._data_centre = connection.auth_key, data_centre
+        self._caller.caller.use_auth_key(connection.auth_key)
 
     def _on_update(self, update: Any) -> None:
         inner = getattr(update, "updates", None) or [getattr(update, "update", None)]

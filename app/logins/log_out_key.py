@@ -28,6 +28,7 @@ from app.settings import DataCentre
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.errors import NotAuthorized
+from app.telegram.gates import Caller
 from app.telegram.identity import ApiIdentity, identity_for
 from app.telegram.parts import TelegramParts
 from app.vault.audit import record_event
@@ -123,9 +124,9 @@ async def _log_out(
         handshakes=telegram.handshakes,
         receive_updates=False,
     )
-    caller = PacedCaller(
-        floods=telegram.floods, metrics=core.metrics, scope=f"login:{row.login_id}:{row.id}", fresh=False
-    )
+    who = Caller(core.settings, api_id=identity.api_id, login_id=row.login_id)
+    who.use_auth_key(auth_key)
+    caller = PacedCaller(floods=telegram.floods, metrics=core.metrics, caller=who, fresh=False)
     try:
         with contextlib.suppress(NotAuthorized):
             await connection.open()

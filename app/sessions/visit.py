@@ -9,8 +9,9 @@ from typing import Any
 
 from app.core import Core
 from app.sessions.holding import HeldSession
-from app.telegram.calls import PACE_SECONDS, PacedCaller, method_name
+from app.telegram.calls import PACE_SECONDS, PacedCaller
 from app.telegram.connection import TelegramConnection
+from app.telegram.gates import Caller
 from app.telegram.parts import TelegramParts
 
 
@@ -21,10 +22,10 @@ class Visit:
         self._telegram = telegram
         self._held = held
         self._connection: TelegramConnection | None = None
-        user_id = held.row.telegram_user_id
-        self._scope = f"user:{user_id}" if user_id is not None else f"session:{held.row.id}"
+        caller = Caller(core.settings, api_id=held.identity.api_id, telegram_user_id=held.row.telegram_user_id)
+        caller.use_auth_key(held.auth_key)
         self._caller = PacedCaller(
-            floods=telegram.floods, metrics=core.metrics, scope=self._scope, fresh=False, guard=self._guard
+            floods=telegram.floods, metrics=core.metrics, caller=caller, fresh=False, guard=self._guard
         )
 
     async def __aenter__(self) -> Visit:
@@ -43,7 +44,7 @@ class Visit:
             as ``PacedCaller.call`` and ``TelegramConnection.open``.
         """
         if self._connection is None or not self._connection.connected:
-            await self._open(method_name(request))
+            await self._open(request)
         assert self._connection is not None
         return await self._caller.call(self._connection, request)
 
@@ -53,9 +54,9 @@ class Visit:
             await self._connection.close()
             self._connection = None
 
-    async def _open(self, method: str) -> None:
+    async def _open(self, request: Any) -> None:
         await self.close()
-        await self._telegram.floods.check(method=method, scope=self._scope)
+        await self._telegram.floods.check(self._caller.caller.gate_of(request))
         # Whoever held the session before may have used it a moment ago.
         await asyncio.sleep(random.uniform(*PACE_SECONDS))  # noqa: S311  # pacing needs no secrecy
         await self._guard()

@@ -17,6 +17,7 @@ from app.metrics import Metrics
 from app.telegram.connection import ANSWER_SECONDS, TelegramConnection
 from app.telegram.errors import AnswerTimeout, MigrateTo, NotAuthorized, PasswordNeeded, TelegramRefused
 from app.telegram.flood import FloodWaitManager
+from app.telegram.gates import Caller
 
 PACE_SECONDS = (0.2, 0.5)
 
@@ -34,7 +35,7 @@ class PacedCaller:
     It outlives its connections, because pacing goes by auth key and not by connection.
 
     Args:
-        scope: whom a flood wait counts for, see ``FloodWaitManager.check``; may be changed when the account is known.
+        caller: whose flood waits the calls share; whoever learns of an auth key or an account tells it.
         fresh: whether the auth key is yet to be made; a known one may have been used a moment ago, by another worker.
         guard: see ``Guard``.
     """
@@ -44,12 +45,12 @@ class PacedCaller:
         *,
         floods: FloodWaitManager,
         metrics: Metrics,
-        scope: str,
+        caller: Caller,
         fresh: bool,
         guard: Guard = always,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self.scope = scope
+        self.caller = caller
         self._floods = floods
         self._metrics = metrics
         self._guard = guard
@@ -80,8 +81,9 @@ class PacedCaller:
             Unavailable: Redis is away.
             whatever the guard raises.
         """
-        method = method_name(request)
-        await self._floods.check(method=method, scope=self.scope)
+        gate = self.caller.gate_of(request)
+        method = gate.method
+        await self._floods.check(gate)
         await self._pace()
         if guarded:
             await self._guard()
@@ -91,7 +93,7 @@ class PacedCaller:
             return await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
         except FloodWait as exc:
             outcome = "flood_wait"
-            await self._floods.close(method=method, scope=self.scope, wait_seconds=exc.wait_seconds)
+            await self._floods.close(gate, wait_seconds=exc.wait_seconds)
             raise
         except AppError as exc:
             outcome = _outcome(exc)
@@ -109,14 +111,6 @@ class PacedCaller:
         self._metrics.throttling_delay_seconds.observe(max(0.0, pause))
         if pause > 0:
             await asyncio.sleep(pause)
-
-
-def method_name(request: Any) -> str:
-    """A request's TL name: ``ExportLoginTokenRequest`` of ``auth`` is ``auth.exportLoginToken``."""
-    namespace = type(request).__module__.rpartition(".")[2]
-    name = type(request).__name__.removesuffix("Request")
-    name = name[0].lower() + name[1:]
-    return name if namespace == "functions" else f"{namespace}.{name}"
 
 
 def _outcome(error: AppError) -> str:

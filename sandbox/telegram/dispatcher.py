@@ -12,6 +12,7 @@ from sandbox import tl
 from sandbox.mtproto.call import GZIP_PACKED, BoundedGzip, Call, ExchangeFault
 from sandbox.mtproto.temporary_keys import BindingRefusedError, bind
 from sandbox.telegram import auth_methods, common_methods, layers
+from sandbox.telegram.cloud import normalize_phone
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.faults import Fault, Faults
 from sandbox.telegram.invocation import Invocation, unwrap
@@ -111,7 +112,8 @@ class Dispatcher:
             raise RpcError("AUTH_KEY_DUPLICATED")
         if not invocation.is_set_up:
             self._violations.check_pace(call)
-        wait_seconds = self._violations.check_wait(name, key_id=key_id, user_id=user_id)
+        phone = _phone_in(invocation.request)
+        wait_seconds = self._violations.check_wait(name, key_id=key_id, user_id=user_id, phone=phone)
         if wait_seconds:
             raise RpcError(f"FLOOD_WAIT_{wait_seconds}")
 
@@ -190,10 +192,17 @@ class Dispatcher:
                 error.flood_wait_seconds,
                 key_id=device.auth_key.key_id,
                 user_id=device.authorization.user_id if device.authorization else None,
+                phone=_phone_in(invocation.request),
             )
 
     def _fail(self, call: Call, error: RpcError) -> None:
         call.answer(bytes(tl.types.RpcError(error_code=error.code, error_message=error.message)))
+
+
+def _phone_in(request: Any) -> str | None:
+    """Return the digits of the phone number that a request is about, if it is about one."""
+    number = getattr(request, "phone_number", None)
+    return normalize_phone(str(number)) or None if number is not None else None
 
 
 def _access_to_unknown(request: Any) -> Access:

@@ -31,26 +31,31 @@ class Violations:
         self._takeover_seconds = takeover_seconds
         self.counts: Counter[str] = Counter(flood_wait=0, parallel_auth_key=0, unpaced=0)
         self._clock = clock
-        self._waits: dict[tuple[str, int, str], float] = {}
+        self._waits: dict[tuple[str, int | str, str], float] = {}
         self._last_calls: dict[int, tuple[float, int]] = {}
         self._owners: dict[int, tuple[Connection, float]] = {}
 
     # -- flood waits
 
-    def start_wait(self, method: str, seconds: float, *, key_id: int, user_id: int | None) -> None:
-        """Note that this key, and this user, were told not to call a method for so many seconds."""
+    def start_wait(
+        self, method: str, seconds: float, *, key_id: int, user_id: int | None, phone: str | None = None
+    ) -> None:
+        """Note that this key, this user and this phone number must not be used to call a method for so many seconds.
+
+        Telegram counts codes by phone number and passwords by account, whoever asks.
+        """
         now = self._clock()
         self._waits = {who: until for who, until in self._waits.items() if until > now}
-        for who in _callers(method, key_id, user_id):
+        for who in _callers(method, key_id, user_id, phone):
             self._waits[who] = now + seconds
 
-    def check_wait(self, method: str, *, key_id: int, user_id: int | None) -> int:
+    def check_wait(self, method: str, *, key_id: int, user_id: int | None, phone: str | None = None) -> int:
         """Count a call before its flood wait is over.
 
         Return the whole seconds still to wait, 0 when there are none.
         """
         now = self._clock()
-        until = max((self._waits.get(who, 0.0) for who in _callers(method, key_id, user_id)), default=0.0)
+        until = max((self._waits.get(who, 0.0) for who in _callers(method, key_id, user_id, phone)), default=0.0)
         if until <= now:
             return 0
         self.counts["flood_wait"] += 1
@@ -104,9 +109,9 @@ class Violations:
         self._last_calls.pop(auth_key.key_id, None)
 
 
-def _callers(method: str, key_id: int, user_id: int | None) -> list[tuple[str, int, str]]:
-    by_key = [("key", key_id, method)]
-    return by_key if user_id is None else [*by_key, ("user", user_id, method)]
+def _callers(method: str, key_id: int, user_id: int | None, phone: str | None) -> list[tuple[str, int | str, str]]:
+    named: list[tuple[str, int | str | None]] = [("key", key_id), ("user", user_id), ("phone", phone)]
+    return [(kind, who, method) for kind, who in named if who is not None]
 
 
 def _sent_apart(earlier: int, later: int) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import Any
 
 import pytest
 
-from tests.logins.stage import Stage
+from app.logins.service import Reader, submit_code, submit_password
+from tests.logins.stage import ALICE, Stage
 from tests.waiting import wait_until
 
 
@@ -41,20 +44,109 @@ def test_a_flood_wait_that_the_login_would_not_outlive_fails_it(short_lives: Sta
     assert stage.wait_for(stage.start().login.id, "failed").reason == "flood_wait"
 
 
-def test_one_logins_flood_wait_closes_the_gate_for_every_worker(stage: Stage) -> None:
-    """The second login does not even ask, on another worker too."""
+def test_a_logins_flood_wait_is_known_to_every_worker(stage: Stage) -> None:
+    """The worker that comes next for this login does not even ask; the login beside it goes on."""
     stage.telegram.add_fault(method="auth.exportLoginToken", error="FLOOD_WAIT_3", times=1)
+    stage.run_dispatched = False
     first = stage.start()
+    stage.run(first.login.id)
     wait_until(lambda: stage.outcomes)
     stage.add_worker()
-    stage.run_dispatched = False
-    second = stage.start()
-    stage.run(second.login.id, worker=1)
+    stage.run(first.login.id, worker=1)
     wait_until(lambda: len(stage.outcomes) == 2)
     assert [each.name for each in stage.outcomes] == ["put_off", "put_off"]
     assert stage.calls("auth.exportLoginToken") == 1
+    second = stage.start()
+    stage.run(second.login.id, worker=1)
+    stage.wait_for_qr(second.login.id, within_seconds=2)
     stage.wait_for_qr(first.login.id)
-    stage.wait_for_qr(second.login.id)
+    assert stage.violations() == {}
+
+
+@pytest.mark.parametrize("method", ["auth.checkPassword", "account.getPassword", "auth.sendCode", "auth.signIn"])
+def test_one_persons_flood_wait_is_nobody_elses(stage: Stage, method: str) -> None:
+    """Alice's and Bob's applications share an api_id: what Telegram asks of Alice's user changes nothing for Bob's."""
+    by_code = method in ("auth.sendCode", "auth.signIn")
+    alice = stage.telegram.create_account(password="secret")
+    bob = stage.telegram.create_account(password="secret")
+    if method == "auth.sendCode":
+        stage.telegram.add_fault(method=method, error="FLOOD_WAIT_30", times=1)
+    mine = begin(stage, alice, tenant="alice", by_code=by_code)
+    if method != "auth.sendCode":
+        meet_wait(stage, mine, alice, method)
+    wait_until(lambda: stage.login(mine).retry_after)
+    theirs = begin(stage, bob, tenant="bob", by_code=by_code)
+    finish(stage, theirs, bob, tenant="bob", by_code=by_code)
+    assert stage.violations() == {}
+
+
+def begin(stage: Stage, account: dict[str, Any], *, tenant: str, by_code: bool) -> str:
+    """Start a login, as far as the user does nothing yet."""
+    phone = {"method": "code", "phone": f"+{account['phone'].lstrip('+')}"} if by_code else {}
+    return stage.start(tenant=tenant, **phone).login.id
+
+
+def meet_wait(stage: Stage, login_id: str, account: dict[str, Any], method: str) -> None:
+    """Do what makes Alice's worker call the method, which answers with a flood wait."""
+    if method == "auth.signIn":
+        stage.wait_for(login_id, "code_required")
+        stage.telegram.add_fault(method=method, error="FLOOD_WAIT_30", times=1)
+        code = stage.telegram.messages(account["id"])[-1]["code"]
+        submit_code(stage.core, login_id=login_id, reader=ALICE, code=code)
+        return
+    if method == "account.getPassword":
+        stage.telegram.add_fault(method=method, error="FLOOD_WAIT_30", times=1)
+    stage.telegram.scan(account["id"], stage.wait_for_qr(login_id))
+    if method == "auth.checkPassword":
+        stage.wait_for(login_id, "password_required")
+        stage.telegram.add_fault(method=method, error="FLOOD_WAIT_30", times=1)
+        submit_password(stage.core, login_id=login_id, reader=ALICE, password="secret")
+
+
+def finish(stage: Stage, login_id: str, account: dict[str, Any], *, tenant: str, by_code: bool) -> None:
+    """Log in to the end, without any wait."""
+    reader = Reader(tenant_id=tenant)
+    if by_code:
+        stage.wait_for(login_id, "code_required", tenant=tenant)
+        code = stage.telegram.messages(account["id"])[-1]["code"]
+        submit_code(stage.core, login_id=login_id, reader=reader, code=code)
+    else:
+        stage.telegram.scan(account["id"], stage.wait_for_qr(login_id, tenant=tenant))
+    stage.wait_for(login_id, "password_required", tenant=tenant)
+    submit_password(stage.core, login_id=login_id, reader=reader, password="secret")
+    stage.wait_for(login_id, "authorized", tenant=tenant)
+
+
+def test_one_phone_numbers_wait_holds_for_whoever_asks(stage: Stage) -> None:
+    """Telegram counts codes by number: Bob's application waits, too, and breaks no rule."""
+    account = stage.telegram.create_account()
+    stage.telegram.add_fault(method="auth.sendCode", error="FLOOD_WAIT_3", times=1)
+    mine = begin(stage, account, tenant="alice", by_code=True)
+    wait_until(lambda: stage.login(mine).retry_after)
+    theirs = begin(stage, account, tenant="bob", by_code=True)
+    wait_until(lambda: stage.login(theirs, tenant="bob").retry_after)
+    assert stage.calls("auth.sendCode") == 1
+    stage.wait_for(mine, "code_required")
+    stage.wait_for(theirs, "code_required", tenant="bob")
+    assert stage.violations() == {}
+
+
+def test_a_storm_over_many_accounts_closes_the_apis_gate(stage: Stage) -> None:
+    """Three people meet waits of one method: the fourth is not even asked about, until the longest wait is over."""
+    stage.telegram.add_fault(method="auth.exportLoginToken", error="FLOOD_WAIT_4", times=3)
+    started_at = time.monotonic()
+    for number in range(3):
+        stage.start()
+        wait_until(lambda seen=number + 1: len(stage.outcomes) == seen)  # type: ignore[misc]
+    fourth = stage.start()
+    wait_until(lambda: len(stage.outcomes) == 4)
+    assert {each.name for each in stage.outcomes} == {"put_off"}
+    assert stage.calls("auth.exportLoginToken") == 3
+    stage.wait_for_qr(fourth.login.id)
+    assert time.monotonic() - started_at > 4
+    registry = stage.workers[0].core.registry
+    labels = {"method": "auth.exportLoginToken"}
+    assert registry.get_sample_value("telethon_floodwait_api_gate_total", labels) == 1
     assert stage.violations() == {}
 
 

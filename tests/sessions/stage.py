@@ -33,6 +33,7 @@ from app.settings import Settings
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.errors import PasswordNeeded
+from app.telegram.gates import Caller
 from app.telegram.identity import identity_for
 from app.telegram.parts import start_telegram, stop_telegram
 from app.tenants.keys import create_api_key
@@ -250,7 +251,8 @@ class Stage(AbstractContextManager["Stage"]):
         connection = TelegramConnection(
             identity=identity, data_centre=data_centre, auth_key=None, handshakes=self.parts.handshakes
         )
-        caller = PacedCaller(floods=self.parts.floods, metrics=self.core.metrics, scope=f"test:{user_id}", fresh=True)
+        who = Caller(self.settings, api_id=identity.api_id, telegram_user_id=user_id)
+        caller = PacedCaller(floods=self.parts.floods, metrics=self.core.metrics, caller=who, fresh=True)
         export = ExportLoginTokenRequest(identity.api_id, identity.api_hash, [])
         await connection.open()
         try:
