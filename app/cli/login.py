@@ -100,12 +100,25 @@ def _answer(api: Api, current: Login, kind: str) -> None:
         hint, left = current["password"]["hint"], current["password"]["attempts_left"]
         question = f"2FA password{f' (hint: {hint})' if hint else ''}, {left} tries left"
     else:
-        question = f"Login code (sent by {current['code']['delivery']}), {current['code']['attempts_left']} tries left"
+        code = current["code"]
+        question = f"Login code ({_where(code)}), {code['attempts_left']} tries left"
     typed = click.prompt(question, hide_input=kind == "password")
     try:
         api.call("POST", f"/v1/logins/{current['id']}/{kind}", {kind: typed})
     except CallRefused as exc:
         click.echo(exc.detail, err=True)  # the login has moved on meanwhile: its next version says where to
+
+
+def _where(code: dict[str, Any]) -> str:
+    """Where the user finds a code, in a few words."""
+    begins = f", it begins with {code['beginning']}" if code["beginning"] else ""
+    return {
+        "email": f"sent by e-mail to {code['pattern']}",
+        "missed_call": f"the last {code['length']} digits of the number that called",
+        "flash_call": "the whole number that called",
+        "word": f"a word sent by SMS{begins}",
+        "phrase": f"a phrase sent by SMS{begins}",
+    }.get(code["delivery"], f"sent by {code['delivery']}")
 
 
 def _cancel(api: Api, started: Login) -> None:

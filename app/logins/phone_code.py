@@ -1,6 +1,7 @@
 """The phone-code phase, for people whose only device is the one in their hand: send a code, check it.
 
-The code usually arrives in the Telegram app itself. The phone number and Telegram's handle for the code (``phone_code_hash``)
+The code usually arrives in the Telegram app itself; ``app.logins.code_delivery`` knows the other ways. Where only an official
+app could answer, the next way is asked for, once: then the login ends with a reason of its own. The phone number and Telegram's handle for the code (``phone_code_hash``)
 are sealed in the row together, so that another worker can go on.
 
 Source: https://core.telegram.org/api/auth
@@ -13,21 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from telethon.tl.functions.auth import ResendCodeRequest, SendCodeRequest, SignInRequest
-from telethon.tl.types import CodeSettings
+from telethon.tl.types import CodeSettings, EmailVerificationCode
 from telethon.tl.types.auth import (
     AuthorizationSignUpRequired,
     SentCode,
+    SentCodePaymentRequired,
     SentCodeSuccess,
-    SentCodeTypeApp,
-    SentCodeTypeCall,
-    SentCodeTypeEmailCode,
-    SentCodeTypeFlashCall,
-    SentCodeTypeFragmentSms,
-    SentCodeTypeMissedCall,
-    SentCodeTypeSms,
+    SentCodeTypeSetUpEmailRequired,
 )
 
 from app.errors import FloodWait, Transient
+from app.logins.code_delivery import CodeDelivery, read_delivery
 from app.logins.endings import LoginFailed
 from app.logins.inbox import Inbox
 from app.logins.link import KeyState, Link
@@ -37,16 +34,10 @@ from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 from app.vault.sealing import Sealed
 
 ATTEMPTS = 5
-_DELIVERIES = {
-    SentCodeTypeApp: "app",
-    SentCodeTypeSms: "sms",
-    SentCodeTypeCall: "call",
-    SentCodeTypeFlashCall: "flash_call",
-    SentCodeTypeMissedCall: "missed_call",
-    SentCodeTypeEmailCode: "email",
-    SentCodeTypeFragmentSms: "fragment",
-}
 _BAD_PHONES = ("PHONE_NUMBER_INVALID", "PHONE_NUMBER_UNOCCUPIED")
+_CODE_IS_WRONG = ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY", "CODE_INVALID", "EMAIL_CODE_INVALID")
+_CODE_IS_OLD = ("PHONE_CODE_EXPIRED", "EMAIL_VERIFY_EXPIRED")
+_NO_OTHER_WAY = ("SEND_CODE_UNAVAILABLE", "PHONE_CODE_EXPIRED")
 
 
 @dataclass(frozen=True)
@@ -72,7 +63,8 @@ class PhoneCode:
             AUTHORIZED, or PASSWORD_PENDING when the account has a 2FA password.
 
         Raises:
-            LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, or ``flood_wait`` over 60 s.
+            LoginFailed: ``phone_invalid``, ``account_banned``, ``code_attempts_exhausted``, ``code_undeliverable``,
+                ``email_setup_required``, ``payment_required``, or ``flood_wait`` over 60 s.
             whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
         """
         phone = await self._owned.in_thread(self._open_phone)
@@ -87,10 +79,10 @@ class PhoneCode:
                 try:
                     return await self._check(phone, answer)
                 except TelegramRefused as exc:
-                    if exc.error == "PHONE_CODE_EXPIRED":
+                    if exc.error in _CODE_IS_OLD:
                         phone = await self._send(phone)
                         continue
-                    if exc.error not in ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY"):
+                    if exc.error not in _CODE_IS_WRONG:
                         raise
             left -= 1
             self._owned.log.info("login.code_wrong", attempts_left=left)
@@ -127,23 +119,37 @@ class PhoneCode:
             self._owned.log.info("login.code_cannot_be_resent")
             return phone
 
-    async def _show(self, phone: _Phone, sent: Any) -> _Phone:
-        """Keep what the code goes by, and tell the user where it went."""
-        if isinstance(sent, SentCodeSuccess):
-            self._link.note_accepted()
-            raise Transient("Telegram logged the phone in without a code.")  # asked again, it says who is logged in
-        if not isinstance(sent, SentCode):
-            raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
-        phone = replace(phone, code_hash=str(sent.phone_code_hash))
-        code = {
-            "delivery": _DELIVERIES.get(type(sent.type), "other"),
-            "length": getattr(sent.type, "length", None),
-            "attempts_left": self._attempts_left(),
-        }
+    async def _show(self, phone: _Phone, sent: Any, *, last_way: bool = False) -> _Phone:
+        """Keep what the code goes by, and tell the user where it went.
+
+        Args:
+            last_way: whether another way has been asked for already.
+        """
+        phone = replace(phone, code_hash=_code_hash(sent, self._link))
+        delivery = read_delivery(sent.type)
+        if delivery is None:
+            self._owned.log.info("login.code_not_answerable", delivery=type(sent.type).__name__)
+            if last_way:
+                raise LoginFailed("code_undeliverable")
+            return await self._show(phone, await self._ask_for_another_way(phone), last_way=True)
         sealed = await self._owned.in_thread(self._seal_phone, phone)
-        await self._link.keep_auth_key(status="code_required", code=code, phone_sealed=sealed, retry_after_at=None)
-        self._owned.log.info("login.code_sent")
+        await self._link.keep_auth_key(
+            status="code_required", code=self._shown(delivery), phone_sealed=sealed, retry_after_at=None
+        )
+        self._owned.log.info("login.code_sent", delivery=delivery.delivery)
         return phone
+
+    async def _ask_for_another_way(self, phone: _Phone) -> Any:
+        try:
+            return await self._link.call(ResendCodeRequest(phone.number, phone.code_hash))
+        except TelegramRefused as exc:
+            if exc.error in _NO_OTHER_WAY:
+                raise LoginFailed("code_undeliverable") from exc
+            raise
+
+    def _shown(self, delivery: CodeDelivery) -> dict[str, Any]:
+        """What the row says of the code; attempts that were made count on, whichever way the next code comes."""
+        return delivery._asdict() | {"attempts_left": self._attempts_left()}
 
     async def _check(self, phone: _Phone, code: str) -> KeyState:
         self._owned.note_scanned()
@@ -161,7 +167,9 @@ class PhoneCode:
         return KeyState.AUTHORIZED
 
     async def _sign_in(self, phone: _Phone, code: str) -> Any:
-        request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, phone_code=code)
+        by_email = (self._owned.login.code or {}).get("delivery") == "email"
+        answer = {"email_verification": EmailVerificationCode(code)} if by_email else {"phone_code": code}
+        request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, **answer)
         while True:
             try:
                 return await self._link.call(request)
@@ -185,3 +193,22 @@ class PhoneCode:
         assert login.key_id is not None
         text = json.dumps([phone.number, phone.code_hash]).encode()
         return self._owned.core.keyring.seal_under_key(login.key_id, phone_place(login.tenant_id, login.id), text)
+
+
+def _code_hash(sent: Any, link: Link) -> str:
+    """Telegram's handle for a code that was sent.
+
+    Raises:
+        LoginFailed: no code was sent, and none will be.
+        Transient: none is needed: somebody is logged in.
+    """
+    if isinstance(sent, SentCodeSuccess):
+        link.note_accepted()
+        raise Transient("Telegram logged the phone in without a code.")  # asked again, it says who is logged in
+    if isinstance(sent, SentCodePaymentRequired):
+        raise LoginFailed("payment_required")
+    if not isinstance(sent, SentCode):
+        raise TelegramRefused(f"{type(sent).__name__} is not offered", method="auth.sendCode")
+    if isinstance(sent.type, SentCodeTypeSetUpEmailRequired):
+        raise LoginFailed("email_setup_required")
+    return str(sent.phone_code_hash)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,9 +16,18 @@ from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
+from app.logins.typed import normalize_code
 from app.logins.view import LoginView, QRView, view_login
 from app.models import Login
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
+
+
+Allow = Callable[[], None]
+"""Lets a call of a known reader pass, or raises ``RateLimited``."""
+
+
+def always_allow() -> None:
+    """For callers that have no limit."""
 
 
 @dataclass(frozen=True)
@@ -55,34 +65,46 @@ def read_locale(core: Core, *, login_id: str) -> str | None:
         return db.scalar(select(Login.locale).where(Login.id == login_id))
 
 
-def submit_password(core: Core, *, login_id: str, reader: Reader, password: str) -> LoginView:
-    """Hand a 2FA password to the worker: sealed, one shot, gone after 60 s.
+def submit_password(
+    core: Core, *, login_id: str, reader: Reader, password: str, allow: Allow = always_allow
+) -> LoginView:
+    """Hand a 2FA password to the worker: sealed, one shot, gone after 60 s. It stays byte for byte what was typed.
+
+    Args:
+        allow: asked once the reader is known to be one; raises when nothing more may be typed now.
 
     Raises:
         Conflict: ``not_waiting_for_password``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    return _submit(core, login_id=login_id, reader=reader, what="password", text=password)
+    login = _read_allowed(core, login_id, reader, allow)
+    return _submit(core, login, what="password", text=password)
 
 
-def submit_code(core: Core, *, login_id: str, reader: Reader, code: str) -> LoginView:
-    """Hand a login code to the worker, as ``submit_password`` does.
+def submit_code(core: Core, *, login_id: str, reader: Reader, code: str, allow: Allow = always_allow) -> LoginView:
+    """Hand a login code to the worker, as ``submit_password`` does, in the form that Telegram sent it in.
 
     Raises:
+        InvalidInput: it cannot be the code that was sent; no attempt is lost.
         Conflict: ``not_waiting_for_code``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    return _submit(core, login_id=login_id, reader=reader, what="code", text=code)
+    login = _read_allowed(core, login_id, reader, allow)
+    sent = login.code or {}
+    if login.status == "code_required":
+        code = normalize_code(code, delivery=sent.get("delivery", "app"), length=sent.get("length"))
+    return _submit(core, login, what="code", text=code)
 
 
-def resend_code(core: Core, *, login_id: str, reader: Reader) -> LoginView:
+def resend_code(core: Core, *, login_id: str, reader: Reader, allow: Allow = always_allow) -> LoginView:
     """Ask for the login code to be sent once more, by Telegram's next way of delivery.
 
     Raises:
         Conflict: ``not_waiting_for_code``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    return _submit(core, login_id=login_id, reader=reader, what="code", text=RESEND)
+    login = _read_allowed(core, login_id, reader, allow)
+    return _submit(core, login, what="code", text=RESEND)
 
 
 def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
@@ -101,9 +123,14 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     return show_login(core, ended)
 
 
-def _submit(core: Core, *, login_id: str, reader: Reader, what: Literal["password", "code"], text: str) -> LoginView:
+def _read_allowed(core: Core, login_id: str, reader: Reader, allow: Allow) -> Login:
     with core.transaction() as db:
         login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+    allow()
+    return login
+
+
+def _submit(core: Core, login: Login, *, what: Literal["password", "code"], text: str) -> LoginView:
     if login.status != f"{what}_required":
         raise Conflict(f"This login does not wait for a {what}; look at its status.", code=f"not_waiting_for_{what}")
     key, value = seal_answer(

@@ -30,6 +30,9 @@ FailureReason = Literal[
     "account_deactivated",
     "api_id_invalid",
     "phone_invalid",
+    "email_setup_required",
+    "payment_required",
+    "code_undeliverable",
     "telegram_unavailable",
     "internal_error",
 ]
@@ -51,10 +54,17 @@ class PasswordView(BaseModel):
 
 
 class CodeView(BaseModel):
-    """Where Telegram sent the login code."""
+    """Where Telegram sent the login code, and what it looks like."""
 
-    delivery: str
-    length: int | None
+    delivery: str = Field(
+        description="`app`, `sms`, `call`, `email`, `fragment`, `missed_call` (the code is the last digits of the caller's "
+        "number), `flash_call` (the code is the caller's whole number), `word` or `phrase`."
+    )
+    length: int | None = Field(description="How many characters the code has, if that is known.")
+    beginning: str | None = Field(default=None, description="How a word or a phrase begins.")
+    pattern: str | None = Field(
+        default=None, description="The e-mail address with its middle hidden, or how the caller's number looks."
+    )
     attempts_left: int
 
 

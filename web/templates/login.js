@@ -166,10 +166,11 @@
     renderForm("password", left);
   }
 
-  function renderCode({ delivery, length, attempts_left: left }) {
+  function renderCode({ delivery, length, beginning, pattern, attempts_left: left }) {
     const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
-    $("code-delivery").textContent = say(key);
-    if (length) $("code").maxLength = length;
+    const begins = beginning ? say("code_begins", { text: beginning }) : "";
+    $("code-delivery").textContent = say(key, { length, pattern: pattern || "", beginning: begins }).trim();
+    $("code").inputMode = delivery === "word" || delivery === "phrase" ? "text" : "numeric";
     renderForm("code", left);
   }
 
@@ -214,6 +215,7 @@
       try {
         const response = await call(`/${kind}`, { method: "POST", body: JSON.stringify({ [kind]: typed }) });
         if (response.status === 429) return refuse(kind, say("too_fast", { n: response.headers.get("Retry-After") }));
+        if (response.status === 422 && kind === "code") return refuse(kind, say("code_impossible"));
         if (response.status !== 202 && response.status !== 409) return refuse(kind, say("not_sent"));
         setTimeout(() => unanswered(kind), ANSWER_MS);
       } catch {

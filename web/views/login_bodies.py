@@ -9,17 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
 from app.logins.start import NewLogin
+from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
 from web.parsing import Body, Query, Storable, storable
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-
-
-def _e164(text: str) -> str:
-    if not _E164.fullmatch(text):
-        raise ValueError("must be an international number: +, then 7 to 15 digits")
-    return text
 
 
 def _language_tag(text: str) -> str:
@@ -61,8 +55,10 @@ class NewLoginBody(Body):
         default=None, description="Who is expected to log in. Anybody else is refused and logged out."
     )
     method: Literal["qr", "code"] = Field(default="qr", description="code: for people whose only device is in hand.")
-    phone: Annotated[str, AfterValidator(_e164)] | None = Field(
-        default=None, validate_default=True, description="E.164. Needed with method code, refused with qr."
+    phone: Annotated[str, Field(max_length=64), AfterValidator(normalize_phone_number)] | None = Field(
+        default=None,
+        validate_default=True,
+        description="International, in any form that people write it. Needed with method code, refused with qr.",
     )
     replace: bool = Field(default=False, description="Log in anew even if an active session serves, and replace it.")
     locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
@@ -116,4 +112,4 @@ class PasswordBody(Body):
 class CodeBody(Body):
     """The login code that Telegram sent to the user."""
 
-    code: StorableSecret = Field(min_length=1, max_length=32)
+    code: StorableSecret = Field(min_length=1, max_length=256)

@@ -128,9 +128,12 @@ def qr_png(login_id: str) -> Response:
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_password(login_id: str, body: PasswordBody) -> LoginView:
     """Pass on the 2FA password"""
-    _limit_answers(login_id, "passwords")
     return submit_password(
-        parts().core, login_id=login_id, reader=current_reader(), password=body.password.get_secret_value()
+        parts().core,
+        login_id=login_id,
+        reader=current_reader(),
+        password=body.password.get_secret_value(),
+        allow=lambda: _limit_answers(login_id, "passwords"),
     )
 
 
@@ -140,9 +143,18 @@ def post_password(login_id: str, body: PasswordBody) -> LoginView:
 @logins.input(CodeBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_code(login_id: str, body: CodeBody) -> LoginView:
-    """Pass on the login code"""
-    _limit_answers(login_id, "codes")
-    return submit_code(parts().core, login_id=login_id, reader=current_reader(), code=body.code.get_secret_value())
+    """Pass on the login code
+
+    Typed or pasted in any form: spaces, dashes and the digits of any script are understood. A code that cannot be the one that
+    was sent (its length says so) is refused, and costs no attempt.
+    """
+    return submit_code(
+        parts().core,
+        login_id=login_id,
+        reader=current_reader(),
+        code=body.code.get_secret_value(),
+        allow=lambda: _limit_answers(login_id, "codes"),
+    )
 
 
 @logins.post("/<id:login_id>/code/resend")
@@ -154,8 +166,12 @@ def post_resend(login_id: str) -> LoginView:
 
     Telegram sends it by its next way of delivery (an SMS after the app, say), where it has one.
     """
-    _limit_answers(login_id, "resends")
-    return resend_code(parts().core, login_id=login_id, reader=current_reader())
+    return resend_code(
+        parts().core,
+        login_id=login_id,
+        reader=current_reader(),
+        allow=lambda: _limit_answers(login_id, "resends"),
+    )
 
 
 @logins.delete("/<id:login_id>")
@@ -176,9 +192,8 @@ def _limit_answers(login_id: str, kind: str) -> None:
     """Few tries per login; and more, but not many, per address when it is the user's own browser that calls.
 
     Each kind has its own: who mistyped the code must not wait for the password's form. Only whoever may read the login gets
-    to use up its tries.
+    to use up its tries, so this is asked when that is known.
     """
-    read_login(parts().core, login_id=login_id, reader=current_reader())
     settings = parts().core.settings
     quotas = [Quota(kind, login_id, settings.strict_rate_per_minute)]
     if current_reader().client_secret is not None and request.remote_addr is not None:
