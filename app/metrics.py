@@ -62,6 +62,7 @@ class Metrics:
     background_restarts: Counter
     key_log_outs: Counter
     overdue_logins: Counter
+    validator_paused: Gauge
     warm_connections: Gauge
 
 
@@ -118,6 +119,12 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         ),
         floodwait_seconds=histogram("floodwait_seconds", "The waits that Telegram asked for.", _WAITS),
         request_duration_seconds=histogram("request_duration_seconds", "Requests to Telegram.", _FAST, "method"),
+        validator_paused=Gauge(
+            "validator_paused",
+            "1 while the validator pauses because too many sessions died at once.",
+            namespace="telethon",
+            registry=registry,
+        ),
         warm_connections=Gauge(
             "warm_connections",
             "Connections kept ready.",

@@ -243,6 +243,10 @@ class TelegramSession(Base):
     last_used_at: Mapped[datetime | None]
     backed_up_at: Mapped[datetime | None]
     backed_up_version: Mapped[int | None]
+    # How often in a row Telegram has denied the auth key, which it does falsely at times.
+    denials: Mapped[int] = mapped_column(server_default=text("0"))
+    # A holder said that the session looks dead, and nobody has looked since.
+    reported_dead_at: Mapped[datetime | None]
 
     logout_pending: Mapped[bool] = mapped_column(server_default=text("false"))
     logout_tries: Mapped[int] = mapped_column(server_default=text("0"))

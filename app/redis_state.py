@@ -19,6 +19,13 @@ INBOX_CHANNEL = "latchkey:login-inbox"
 """Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, password, code or resend."""
 
 
+RECENT_DEATHS_KEY = "latchkey:validator:deaths"
+"""When sessions were last found dead, as a sorted set; lives for a minute."""
+
+VALIDATOR_PAUSED_KEY = "latchkey:validator:paused"
+"""Exists while the validator pauses, because too many sessions died at once."""
+
+
 class LoginHint(NamedTuple):
     """A login changed; ``version`` is what it changed to."""
 

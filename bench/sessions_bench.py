@@ -98,7 +98,7 @@ def _leases(core: Core) -> dict[str, float]:
         lease = acquire_lease(
             core, tenant_id=_TENANT, session_id=session_id, holder="bench", ttl_seconds=60, actor="bench"
         )
-        held = {"tenant_id": _TENANT, "session_id": session_id, "lease_id": lease.lease_id}
+        held: dict[str, Any] = {"tenant_id": _TENANT, "session_id": session_id, "lease_id": lease.lease_id}
         renew_lease(core, **held, ttl_seconds=60, healthy=True)
         release_lease(core, **held)
 

@@ -78,13 +78,17 @@ class LeaseApi:
         body = {"ttl_seconds": ttl_seconds} | ({} if healthy is None else {"healthy": healthy})
         await self._call("PUT", f"/{lease_id}", body)
 
-    async def release(self, lease_id: str) -> None:
-        """Give the lease up.
+    async def release(self, lease_id: str, *, healthy: bool | None) -> None:
+        """Release the lease.
+
+        Args:
+            healthy: what Telegram's answers said since the last renewal; None: nothing.
 
         Raises:
             LeaseLost, SessionNotFound, AccessDenied, LatchkeyUnavailable.
         """
-        await self._call("DELETE", f"/{lease_id}", None)
+        told = "" if healthy is None else f"?healthy={str(healthy).lower()}"
+        await self._call("DELETE", f"/{lease_id}{told}", None)
 
     async def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
         assert self._http is not None, "use it inside its async with block"

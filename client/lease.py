@@ -193,9 +193,12 @@ class SessionLease:
             _log.warning("lease not released, it runs out: the client may still be connected")
             return
         try:
-            await self._api.release(self._granted.lease_id)
+            await self._api.release(self._granted.lease_id, healthy=self._health())
         except LatchkeyError as exc:
             _log.info("lease not released, it runs out: %s", exc.detail)
+
+    def _health(self) -> bool | None:
+        return None if self._client is None else self._client.take_health()
 
     # --- Telegram
 
@@ -221,13 +224,8 @@ class SessionLease:
         except _DEAD:
             dead = True
         if dead:
-            with contextlib.suppress(LatchkeyError):
-                await self._api.renew(self._granted_id(), ttl_seconds=self._ttl_seconds, healthy=False)
+            client.note_death()  # Latchkey hears of it with the release
             raise SessionDead("Telegram says that this session is over.", code="session_dead")
-
-    def _granted_id(self) -> str:
-        assert self._granted is not None
-        return self._granted.lease_id
 
     async def _disconnect(self) -> None:
         if self._client is None:

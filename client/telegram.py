@@ -39,14 +39,16 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
     def __init__(
         self, session_string: str, api_id: int, *, pace_seconds: tuple[float, float], guard: Guard, **options: Any
     ) -> None:
+        session = StringSession(session_string)
         super().__init__(
-            StringSession(session_string),
+            session,
             api_id,
             _API_HASH,
             connection=_calm_transport(guard),
             connection_retries=-1,  # for as long as the lease lasts; the transport makes the pauses
             retry_delay=0,
-            **options,
+            # Telethon would go to its own IPv4 address instead of the session's.
+            **({"use_ipv6": ":" in (session.server_address or "")} | options),
         )
         self._lease_guard = guard
         self._pace_seconds = pace_seconds
@@ -72,7 +74,8 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
         finally:
             # By the answer too: then no delay on the way can bring two requests closer together.
             self._pause_from_now()
-        self._healthy = True
+        if self._healthy is None:  # a bad word is not taken back by a good one: Latchkey looks into it
+            self._healthy = True
         return answer
 
     def _pause_from_now(self) -> None:
@@ -82,6 +85,10 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
     def health(self) -> bool | None:
         """What Telegram's answers said since the health was last taken: True alive, False dead, None nothing."""
         return self._healthy
+
+    def note_death(self) -> None:
+        """Note that Telegram says the session is over."""
+        self._healthy = False
 
     def take_health(self) -> bool | None:
         """Read the health, and begin anew."""

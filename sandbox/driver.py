@@ -27,7 +27,7 @@ class SandboxDriver:
         self.control_url = control_url.rstrip("/")
 
     def create_account(self, **fields: Any) -> dict[str, Any]:
-        """Add an account: phone, first_name, username, password, hint, dc_id, accept, all optional."""
+        """Add an account: phone, first_name, username, password, hint, dc_id, accept, code_deliveries, all optional."""
         return self._call("POST", "/accounts", fields)
 
     def accounts(self) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from sandbox.mtproto.auth_keys import KeyRing
 from sandbox.telegram.cloud import Cloud
-from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization, Device, PhoneMessage
+from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization, CodeWay, Device, PhoneMessage
 from sandbox.telegram.srp import Password
 
 Record = dict[str, Any]
@@ -98,7 +98,7 @@ class StateFile:
         self._file.flush()
 
 
-_ACCOUNT_FIELDS = ("user_id", "phone", "first_name", "username", "dc_id", "accept", "state", "access_hash")
+_ACCOUNT_FIELDS = ("user_id", "phone", "first_name", "username", "dc_id", "accept", "state", "access_hash", "code_ways")
 _DEVICE_FIELDS = (
     "layer", "api_id", "device_model", "system_version", "app_version", "accepted_by", "death",
     "is_duplicated",
@@ -130,6 +130,7 @@ def _text(data: bytes) -> str:
 def _account(record: Record) -> Account:
     kept = {name: record[name] for name in _ACCOUNT_FIELDS}
     kept["accept"], kept["state"] = AcceptMode(kept["accept"]), AccountState(kept["state"])
+    kept["code_ways"] = tuple(map(CodeWay, kept["code_ways"]))
     password = record["password"]
     return Account(
         **kept,

@@ -111,9 +111,9 @@ def _answer(api: Api, current: Login, kind: str) -> None:
 
 def _where(code: dict[str, Any]) -> str:
     """Where the user finds a code, in a few words."""
-    begins = f", it begins with {code['beginning']}" if code["beginning"] else ""
+    begins = f", it begins with {code['beginning']}" if code.get("beginning") else ""
     return {
-        "email": f"sent by e-mail to {code['pattern']}",
+        "email": f"sent by e-mail to {code.get('pattern')}",
         "missed_call": f"the last {code['length']} digits of the number that called",
         "flash_call": "the whole number that called",
         "word": f"a word sent by SMS{begins}",

@@ -1,8 +1,10 @@
 """The phone-code phase, for people whose only device is the one in their hand: send a code, check it.
 
 The code usually arrives in the Telegram app itself; ``app.logins.code_delivery`` knows the other ways. Where only an official
-app could answer, the next way is asked for, once: then the login ends with a reason of its own. The phone number and Telegram's handle for the code (``phone_code_hash``)
-are sealed in the row together, so that another worker can go on.
+app could answer, the next way is asked for, once; if that is no better, the login ends with a reason of its own.
+
+The phone number and Telegram's handle for the code (``phone_code_hash``) are sealed in the row together, so that another
+worker can go on.
 
 Source: https://core.telegram.org/api/auth
 """

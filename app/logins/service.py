@@ -21,7 +21,6 @@ from app.logins.view import LoginView, QRView, view_login
 from app.models import Login
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
 
-
 Allow = Callable[[], None]
 """Lets a call of a known reader pass, or raises ``RateLimited``."""
 

@@ -11,6 +11,7 @@ from app.errors import InvalidInput
 _IN_WORDS = ("word", "phrase")
 _INVISIBLE = ("Cf", "Cc")  # zero-width and direction marks, line ends
 _SHORTEST_NUMBER, _LONGEST_NUMBER = 7, 15
+_SHORTEST_WITHOUT_PLUS = 8  # fewer digits without a plus are somebody's local number
 
 
 def normalize_phone_number(text: str) -> str:
@@ -22,13 +23,16 @@ def normalize_phone_number(text: str) -> str:
     Raises:
         ValueError: it is not one; the message says what to do.
     """
-    typed = "".join(each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) not in _INVISIBLE)
+    typed = "".join(
+        each for each in unicodedata.normalize("NFKC", text) if unicodedata.category(each) not in _INVISIBLE
+    )
     digits = phonenumbers.normalize_digits_only(typed)
-    extension = any(each.isalpha() for each in typed)
     has_plus = typed.strip().startswith("+")
     if digits.startswith("00") and not has_plus:
-        digits = digits[2:]
-    if extension or digits.startswith("0") or not _SHORTEST_NUMBER <= len(digits) <= _LONGEST_NUMBER:
+        has_plus, digits = True, digits[2:]
+    shortest = _SHORTEST_NUMBER if has_plus else _SHORTEST_WITHOUT_PLUS
+    has_letters = any(each.isalpha() for each in typed)
+    if has_letters or digits.startswith("0") or not shortest <= len(digits) <= _LONGEST_NUMBER:
         raise ValueError(
             "must be an international number: the country's code, then the number, 7 to 15 digits in all (+49 1512 3456789)"
         )

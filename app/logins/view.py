@@ -6,7 +6,7 @@ import math
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from app.clock import Timestamp, utc_now
 from app.models import Login
@@ -66,6 +66,11 @@ class CodeView(BaseModel):
         default=None, description="The e-mail address with its middle hidden, or how the caller's number looks."
     )
     attempts_left: int
+
+    @model_serializer(mode="wrap")
+    def _leave_out_what_does_not_apply(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = serialize(self)
+        return {name: value for name, value in shown.items() if value is not None or name == "length"}
 
 
 class LoginView(BaseModel):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func
+from sqlalchemy import case, func, literal, or_
 
 from app.clock import utc_now
 from app.core import Core
@@ -111,7 +111,7 @@ def renew_lease(
 
     Args:
         healthy: True: Telegram answered this holder, which counts as validation. False: it looks dead; it is validated as
-            soon as the lease ends. None: nothing is known.
+            soon as the lease ends, whatever is reported after that. None: nothing is known.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
@@ -140,15 +140,19 @@ def renew_lease(
     return RenewedLease(lease_id=lease_id, fencing_token=row.fencing_token, expires_at=row.lease_expires_at)
 
 
-def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str) -> None:
+def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str, healthy: bool | None = None) -> None:
     """Give a lease up; the holder has disconnected before.
+
+    Args:
+        healthy: as in ``renew_lease``.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
         Conflict: ``lease_lost``: somebody else took it over, or it was given up already.
     """
     slot = next_slot(session_id, now=utc_now(), interval_seconds=core.settings.validation_interval_seconds)
-    turn = TelegramSession.next_validation_at
+    turn, health = TelegramSession.next_validation_at, _health(core, session_id, healthy)
+    looks_dead = or_(TelegramSession.reported_dead_at.is_not(None), literal(healthy is False))
     with core.transaction() as db:
         row = give_up_lease(
             db,
@@ -156,11 +160,14 @@ def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str)
             lease_id=lease_id,
             conditions=(TelegramSession.tenant_id == tenant_id,),
             # If its turn came meanwhile, it was put off until this lease would have run out: it is its turn now.
-            next_validation_at=case(
-                (turn.is_(None), None),  # it is being revoked
-                (turn == TelegramSession.lease_expires_at, database_now()),
-                else_=func.least(turn, slot),
-            ),
+            **health
+            | {
+                "next_validation_at": case(
+                    (turn.is_(None), None),  # it is being revoked
+                    (or_(looks_dead, turn == TelegramSession.lease_expires_at), database_now()),
+                    else_=func.least(turn, slot),
+                )
+            },
         )
         lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
     if lost is not None:
@@ -188,13 +195,15 @@ def _lease(core: Core, row: TelegramSession, tenant: Tenant, session_string: str
 def _health(core: Core, session_id: str, healthy: bool | None) -> dict[str, Any]:
     if healthy is None:
         return {}
-    now = utc_now()
+    now, turn = utc_now(), TelegramSession.next_validation_at
     if not healthy:
-        return {"next_validation_at": now}
-    interval = core.settings.validation_interval_seconds
+        return {"next_validation_at": now, "reported_dead_at": now}
+    slot = next_slot(session_id, now=now, interval_seconds=core.settings.validation_interval_seconds)
+    # Two words of one holder: the bad one is looked into, whatever came after it.
+    doubted = TelegramSession.reported_dead_at.is_not(None)
     return {
-        "last_validated_at": now,
-        "next_validation_at": next_slot(session_id, now=now, interval_seconds=interval),
+        "last_validated_at": case((doubted, TelegramSession.last_validated_at), else_=now),
+        "next_validation_at": case((doubted, turn), else_=slot),
     }
 
 

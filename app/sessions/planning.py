@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Select, case, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
+from app.sessions.mass_death import is_paused
 from app.sessions.store import (
     OWN_HOLDER_PREFIX,
     find_session,
@@ -26,6 +27,7 @@ from app.sessions.store import (
     transaction_now,
     why_not_free,
 )
+from app.sessions.verdicts import DENIED
 
 VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
 BATCH_SESSIONS = 32
@@ -44,13 +46,15 @@ class _Due(NamedTuple):
 def plan_validations(core: Core) -> int:
     """Send what is due in batches, the most overdue first. Any number of planners may run at once.
 
-    At most ``BATCHES_AT_ONCE`` batches, so that one run is short; the next one goes on. A leased session is not sent: it is
-    due again when its lease runs out.
+    Nothing while the validator pauses. At most ``BATCHES_AT_ONCE`` batches, so that one run is short; the next one goes on. A
+    leased session is not sent: it is due again when its lease runs out.
 
     Returns:
         How many sessions were sent.
     """
     sent = 0
+    if is_paused(core):
+        return sent
     for _ in range(BATCHES_AT_ONCE):
         ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
         with core.transaction() as db:
@@ -69,6 +73,8 @@ def plan_validations(core: Core) -> int:
 def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSession:
     """Have a session validated now. While Latchkey itself is at it, nothing more is needed.
 
+    One that was given up because Telegram denied its key is brought back for a last question: the denial may have been wrong.
+
     Raises:
         NotFound: there is no such session, or it is another tenant's.
         SessionLeased: a tenant holds it.
@@ -81,10 +87,13 @@ def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSes
             .where(
                 TelegramSession.id == session_id,
                 TelegramSession.tenant_id == tenant_id,
-                TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
+                TelegramSession.status.in_(VALIDATED_SESSION_STATUSES) | _given_up_in_doubt(),
                 lease_is_free(),
             )
-            .values(next_validation_at=ticket)
+            .values(
+                next_validation_at=ticket,
+                status=case((TelegramSession.status == "invalid", "quarantined"), else_=TelegramSession.status),
+            )
             .returning(TelegramSession.id)
         )
         row = find_session(db, tenant_id=tenant_id, session_id=session_id)
@@ -129,6 +138,15 @@ def due_sessions() -> Select[str]:
         .order_by(TelegramSession.next_validation_at)
         .limit(BATCH_SESSIONS)
         .with_for_update(skip_locked=True)
+    )
+
+
+def _given_up_in_doubt() -> ColumnElement[bool]:
+    """True of sessions that are invalid for an ambiguous reason, and whose string is still there."""
+    return and_(
+        TelegramSession.status == "invalid",
+        TelegramSession.reason == DENIED,
+        TelegramSession.session_sealed.is_not(None),
     )
 
 

@@ -5,9 +5,10 @@ The decision, for one session:
 1. Take its lease, if its ticket is still good and nobody uses it.
 2. Make sure that no other session has its auth key (a restored one may), before that key is used.
 3. Ask ``users.getUsers`` for ourselves, on a connection that wants no updates.
-4. An answer: alive. A word from Telegram that the authorization is over: dead, by its cause; AUTH_KEY_UNREGISTERED is
-   believed only when a new connection hears it again. Anything else (network, timeout, flood wait, 5xx, a refusal): nothing
-   is known, and nothing changes.
+4. An answer: alive. A word from Telegram that the authorization is over: dead, by its cause. AUTH_KEY_UNREGISTERED is
+   ambiguous: asked again on a new connection first, then the session is quarantined and asked again after 1, 5 and 15 minutes,
+   and only then dead. When many sessions die within a minute, none is declared dead (``app.sessions.mass_death``). Anything
+   else (network, timeout, flood wait, 5xx, a refusal): nothing is known, and nothing changes.
 5. Disconnect, then write the verdict and give the lease up in one statement.
 6. Once a day, see whether dead logins of ours are left on the account (``app.sessions.ghosts``).
 """
@@ -34,10 +35,19 @@ from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
 from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, let_go
+from app.sessions.mass_death import note_death
 from app.sessions.planning import put_off
 from app.sessions.schedule import next_slot
 from app.sessions.store import OWN_HOLDER_PREFIX
-from app.sessions.verdicts import LogInAgain, Outcome, found_alive, found_dead, found_nothing, refuse_import
+from app.sessions.verdicts import (
+    LogInAgain,
+    Outcome,
+    found_alive,
+    found_dead,
+    found_denied,
+    found_nothing,
+    refuse_import,
+)
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
@@ -155,11 +165,8 @@ async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_i
     in_thread = telegram.runtime.in_thread
     try:
         account = await _ask(core, telegram, held)
-    except NotAuthorized as exc:
-        _log.info("session.dead", session_id=held.row.id, tenant_id=held.row.tenant_id, cause=exc.cause)
-        return await in_thread(found_dead, core, held, cause=exc.cause, log_in_again=log_in_again)
-    except PasswordNeeded:
-        return await in_thread(found_dead, core, held, cause="password_needed", log_in_again=log_in_again)
+    except (NotAuthorized, PasswordNeeded) as exc:
+        return await in_thread(_declare, core, held, exc, log_in_again)
     except FloodWait as exc:
         wait_seconds = telegram.floods.countdown(exc.wait_seconds)
         return await in_thread(found_nothing, core, held, outcome="flood_wait", wait_seconds=wait_seconds)
@@ -175,12 +182,23 @@ async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_i
     return await in_thread(found_alive, core, held, account)
 
 
+def _declare(core: Core, held: HeldSession, error: NotAuthorized | PasswordNeeded, log_in_again: LogInAgain) -> Outcome:
+    """Write down that Telegram denied the session or ended it, unless too many have died at once."""
+    cause = error.cause if isinstance(error, NotAuthorized) else "password_needed"
+    _log.info("session.dead", session_id=held.row.id, tenant_id=held.row.tenant_id, cause=cause)
+    if note_death(core):
+        return found_nothing(core, held, outcome="paused")
+    if isinstance(error, NotAuthorized) and error.ambiguous:
+        return found_denied(core, held, log_in_again=log_in_again)
+    return found_dead(core, held, cause=cause, log_in_again=log_in_again)
+
+
 async def _ask(core: Core, telegram: TelegramParts, held: HeldSession) -> Account:
     async with asyncio.timeout(min(_VISIT_SECONDS, held.left_seconds())), Visit(core, telegram, held) as visit:
         try:
             account = await _whose(visit)
         except NotAuthorized as exc:
-            if exc.cause != "auth_key_unregistered":
+            if not exc.ambiguous:
                 raise
             await visit.close()
             await asyncio.sleep(_ASK_AGAIN_SECONDS)

@@ -26,6 +26,12 @@ from app.webhooks.outbox import has_listener
 IMPORTED = "imported"
 """A quarantined session's reason: a caller brought it. Any other came from a backup."""
 
+DENIED = "auth_key_unregistered"
+"""A quarantined (or invalid) session's reason: Telegram does not know its auth key, which it says falsely at times."""
+
+ASK_AGAIN_SECONDS = (60.0, 300.0, 900.0)
+"""After the first, second and third denial in a row a session is asked again after so long; a fourth one is its end."""
+
 ERASED: dict[str, Any] = {"session_sealed": None, "key_id": None, "auth_key_hash": None}
 
 
@@ -43,6 +49,8 @@ LogInAgain = Callable[[TelegramSession], LoginLink]
 Outcome = Literal[
     "ok",
     "invalid",
+    "denied",
+    "paused",
     "ownership_mismatch",
     "duplicate",
     "flood_wait",
@@ -77,6 +85,34 @@ def found_dead(core: Core, held: HeldSession, *, cause: str, log_in_again: LogIn
         if not _end(core, db, held, reason=cause, link=link, auth_key_hash=None):
             return "lost"
     return "invalid"
+
+
+def found_denied(core: Core, held: HeldSession, *, log_in_again: LogInAgain) -> Outcome:
+    """Telegram does not know the auth key. That is ambiguous: an active session is quarantined, and asked again three times.
+
+    One that came from a caller or from a backup never was known to be alive here: it is invalid at once.
+
+    Raises:
+        Unavailable: PostgreSQL or Redis is away; nothing was written.
+    """
+    row = held.row
+    doubted = row.status == "active" or row.reason == DENIED
+    if not doubted or row.denials >= len(ASK_AGAIN_SECONDS):
+        return found_dead(core, held, cause=DENIED, log_in_again=log_in_again)
+    first = row.status == "active"
+    changes: dict[str, Any] = {
+        "denials": row.denials + 1,
+        "next_validation_at": utc_now() + timedelta(seconds=ASK_AGAIN_SECONDS[row.denials]),
+    }
+    if first:
+        changes |= {"status": "quarantined", "reason": DENIED, "version": TelegramSession.version + 1}
+    with core.transaction() as db:
+        written = _let_go(db, held, changes)
+        if written is None:
+            return "lost"
+        if first:
+            _audit(core, db, written, action="session.quarantined", reason=DENIED)
+    return "denied"
 
 
 def refuse_import(core: Core, held: HeldSession, *, reason: Outcome, cause: str) -> Outcome:
@@ -200,6 +236,8 @@ def _standing(core: Core, held: HeldSession, account: Account) -> dict[str, Any]
         "next_validation_at": next_slot(
             held.row.id, now=now, interval_seconds=core.settings.validation_interval_seconds
         ),
+        "denials": 0,
+        "reported_dead_at": None,
     }
 
 

@@ -13,7 +13,7 @@ from sandbox.control import inputs, shown
 from sandbox.control.bodies import Body, BodyError
 from sandbox.mtproto.network import NetworkMode
 from sandbox.telegram.errors import RpcError
-from sandbox.telegram.model import AcceptMode, Account, AccountState
+from sandbox.telegram.model import USUAL_CODE_WAYS, AcceptMode, Account, AccountState, CodeWay
 from sandbox.telegram.srp import Password
 
 if TYPE_CHECKING:
@@ -78,11 +78,16 @@ class ControlApi:
         given = {name: value for name, value in fields.items() if value is not None}
         password, hint = body.take("password", str), body.take("hint", str)
         dc_id, accept = body.take("dc_id", int), body.take_choice("accept", AcceptMode)
+        code_ways = body.take_choices("code_deliveries", CodeWay)
         body.finish()
         secret = await asyncio.to_thread(Password.create, password, hint or "") if password else None
         try:
             account = self._sandbox.cloud.create_account(
-                **given, password=secret, dc_id=dc_id, accept=accept or AcceptMode.NEXT_EXPORT
+                **given,
+                password=secret,
+                dc_id=dc_id,
+                accept=accept or AcceptMode.NEXT_EXPORT,
+                code_ways=code_ways or USUAL_CODE_WAYS,
             )
         except ValueError as exc:
             raise BodyError(str(exc)) from exc

@@ -70,6 +70,23 @@ class Body:
             members = ", ".join(map(str, cast("Any", choices)))
             raise BodyError(f"{name} must be one of: {members}") from exc
 
+    def take_choices(self, name: str, choices: type[Value]) -> tuple[Value, ...] | None:
+        """Return a field that lists members of an enumeration, one at least; None when it is missing or null.
+
+        Raises:
+            BodyError: it is no list, an empty one, or holds something else.
+        """
+        values = self._fields.pop(name, None)
+        if values is None:
+            return None
+        try:
+            found = tuple(cast("Any", choices)(value) for value in values) if isinstance(values, list) else ()
+        except ValueError:
+            found = ()
+        if not found:
+            raise BodyError(f"{name} must be a list of: {', '.join(map(str, cast('Any', choices)))}")
+        return found
+
     def take_key_id(self, name: str) -> int | None:
         """Return an auth key id, unsigned; it may be written as a number or in hexadecimal.
 

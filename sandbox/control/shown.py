@@ -23,6 +23,7 @@ def account(shown: Account) -> dict[str, Any]:
         "username": shown.username,
         "has_password": shown.password is not None,
         "accept": shown.accept,
+        "code_deliveries": list(shown.code_ways),
         "state": shown.state,
     }
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sandbox.mtproto.auth_keys import AuthKey, KeyRing
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.journal import Journal, NoJournal
-from sandbox.telegram.model import AcceptMode, Account, AccountState, Authorization, Device
+from sandbox.telegram.model import USUAL_CODE_WAYS, AcceptMode, Account, AccountState, Authorization, CodeWay, Device
 from sandbox.telegram.rules import Rules
 from sandbox.telegram.srp import Password
 
@@ -41,6 +41,7 @@ class Cloud:
         password: Password | None = None,
         dc_id: int | None = None,
         accept: AcceptMode = AcceptMode.NEXT_EXPORT,
+        code_ways: tuple[CodeWay, ...] = USUAL_CODE_WAYS,
     ) -> Account:
         """Add an account with a phone of its own.
 
@@ -56,7 +57,7 @@ class Cloud:
         if self.find_by_phone(phone):
             raise ValueError(f"phone {phone} belongs to another account")
         user_id = max(self.accounts, default=_FIRST_USER_ID - 1) + 1
-        account = Account(user_id, phone, first_name, username, dc_id, accept, password)
+        account = Account(user_id, phone, first_name, username, dc_id, accept, password, code_ways)
         self.accounts[user_id] = account
         self.journal.save_account(account)
         return account

@@ -23,9 +23,33 @@ class AcceptMode(StrEnum):
     AT_ONCE = "at_once"
 
 
+class CodeWay(StrEnum):
+    """How a login code is sent. The last five send none: they want something else first, or nothing more.
+
+    Source: https://core.telegram.org/api/auth
+    """
+
+    APP = "app"
+    SMS = "sms"
+    CALL = "call"
+    FLASH_CALL = "flash_call"
+    MISSED_CALL = "missed_call"
+    EMAIL = "email"
+    FRAGMENT = "fragment"
+    FIREBASE = "firebase"
+    WORD = "word"
+    PHRASE = "phrase"
+    EMAIL_SETUP = "email_setup"
+    PAYMENT = "payment"
+    SUCCESS = "success"
+
+
+USUAL_CODE_WAYS = (CodeWay.APP, CodeWay.SMS)
+
+
 @dataclass(slots=True)
 class PhoneMessage:
-    """A login code that arrived on an account's phone."""
+    """A login code that reached an account's owner, by whatever way."""
 
     text: str
     code: str
@@ -60,6 +84,8 @@ class Account:
     dc_id: int
     accept: AcceptMode
     password: Password | None = None
+    code_ways: tuple[CodeWay, ...] = USUAL_CODE_WAYS
+    """How its login codes are sent: the first one, and each next one when it is asked for."""
     state: AccountState = AccountState.ACTIVE
     access_hash: int = field(default_factory=lambda: secrets.randbits(62))
     authorizations: dict[int, Authorization] = field(default_factory=dict)

@@ -3,14 +3,15 @@
 Builds TL objects; decides nothing.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from sandbox import tl
 from sandbox.telegram import layers
 from sandbox.telegram.login_tokens import LoggedIn, MigrateTo, Outcome, Waiting
-from sandbox.telegram.model import Account, Authorization
-from sandbox.telegram.phone_codes import CODE_DIGITS, SentCode
+from sandbox.telegram.model import Account, Authorization, CodeWay
+from sandbox.telegram.phone_codes import CALLERS_PREFIX, EMAIL_PATTERN, SentCode
 
 types = tl.types
 
@@ -83,11 +84,46 @@ def login_token(outcome: Outcome, *, layer: int) -> Any:
             return types.auth.LoginTokenSuccess(authorization=logged_in(account, layer=layer))
 
 
-def sent_code(sent: SentCode) -> Any:
-    """Show where a login code went."""
-    by_app = sent.delivery == "app"
+def sent_code(sent: SentCode, *, layer: int) -> Any:
+    """Show where a login code went, or what Telegram wants first."""
+    if sent.way is CodeWay.PAYMENT:
+        return types.auth.SentCodePaymentRequired(
+            store_product="sandbox.login_code",
+            phone_code_hash=sent.phone_code_hash,
+            support_email_address="support@example.com",
+            support_email_subject="Login code",
+            premium_days=7,
+            currency="EUR",
+            amount=99,
+        )
+    if sent.way is CodeWay.SUCCESS and sent.account is not None:
+        return types.auth.SentCodeSuccess(authorization=logged_in(sent.account, layer=layer))
     return types.auth.SentCode(
-        type=types.auth.SentCodeTypeApp(CODE_DIGITS) if by_app else types.auth.SentCodeTypeSms(CODE_DIGITS),
+        type=_SENT_TYPES[sent.way if sent.way in _SENT_TYPES else CodeWay.SMS](sent.code),
         phone_code_hash=sent.phone_code_hash,
-        next_type=types.auth.CodeTypeSms() if by_app else None,
+        next_type=_NEXT_TYPES[sent.next_way]() if sent.next_way in _NEXT_TYPES else None,
     )
+
+
+_NEXT_TYPES: dict[CodeWay | None, Any] = {
+    CodeWay.SMS: types.auth.CodeTypeSms,
+    CodeWay.CALL: types.auth.CodeTypeCall,
+    CodeWay.FLASH_CALL: types.auth.CodeTypeFlashCall,
+    CodeWay.MISSED_CALL: types.auth.CodeTypeMissedCall,
+    CodeWay.FRAGMENT: types.auth.CodeTypeFragmentSms,
+}
+
+
+_SENT_TYPES: dict[CodeWay, Callable[[str], Any]] = {
+    CodeWay.APP: lambda code: types.auth.SentCodeTypeApp(len(code)),
+    CodeWay.SMS: lambda code: types.auth.SentCodeTypeSms(len(code)),
+    CodeWay.CALL: lambda code: types.auth.SentCodeTypeCall(len(code)),
+    CodeWay.FLASH_CALL: lambda _: types.auth.SentCodeTypeFlashCall(f"{CALLERS_PREFIX}*"),
+    CodeWay.MISSED_CALL: lambda code: types.auth.SentCodeTypeMissedCall(CALLERS_PREFIX, len(code)),
+    CodeWay.EMAIL: lambda code: types.auth.SentCodeTypeEmailCode(EMAIL_PATTERN, len(code)),
+    CodeWay.EMAIL_SETUP: lambda _: types.auth.SentCodeTypeSetUpEmailRequired(),
+    CodeWay.FRAGMENT: lambda code: types.auth.SentCodeTypeFragmentSms("https://fragment.com/", len(code)),
+    CodeWay.FIREBASE: lambda code: types.auth.SentCodeTypeFirebaseSms(len(code), nonce=b"sandbox"),
+    CodeWay.WORD: lambda code: types.auth.SentCodeTypeSmsWord(code[0]),
+    CodeWay.PHRASE: lambda code: types.auth.SentCodeTypeSmsPhrase(code.split()[0]),
+}

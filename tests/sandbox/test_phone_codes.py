@@ -126,3 +126,74 @@ async def test_a_number_of_another_data_centre_is_sent_there(clients: TelethonCl
     await client.sign_in(bob["phone"], last_code(clients, bob), phone_code_hash=sent.phone_code_hash)
     assert await own_id(client) == bob["id"]
     assert clients.sandbox.driver.stats()["calls"]["auth.sendCode"] >= 2
+
+
+SENT_TYPES = {
+    "app": types.auth.SentCodeTypeApp,
+    "sms": types.auth.SentCodeTypeSms,
+    "call": types.auth.SentCodeTypeCall,
+    "flash_call": types.auth.SentCodeTypeFlashCall,
+    "missed_call": types.auth.SentCodeTypeMissedCall,
+    "fragment": types.auth.SentCodeTypeFragmentSms,
+    "firebase": types.auth.SentCodeTypeFirebaseSms,
+    "word": types.auth.SentCodeTypeSmsWord,
+    "phrase": types.auth.SentCodeTypeSmsPhrase,
+}
+
+
+@pytest.mark.parametrize("delivery", sorted(SENT_TYPES))
+async def test_a_code_comes_in_the_way_that_the_account_has(clients: TelethonClients, delivery: str) -> None:
+    """Each way says what it is, the owner sees the code, and the code logs in."""
+    alice = clients.sandbox.driver.create_account(code_deliveries=[delivery])
+    client = await clients.connect()
+    sent = await send_code(client, alice["phone"])
+    assert type(sent.type) is SENT_TYPES[delivery]
+    code = last_code(clients, alice)
+    beginning = getattr(sent.type, "beginning", None)
+    assert beginning is None or code.startswith(beginning)
+    await client(auth.SignInRequest(alice["phone"], sent.phone_code_hash, code))
+    assert await own_id(client) == alice["id"]
+
+
+async def test_an_emailed_code_belongs_into_the_email_verification(clients: TelethonClients) -> None:
+    """As a phone code it is wrong; a wrong one there is CODE_INVALID."""
+    alice, client = clients.sandbox.driver.create_account(code_deliveries=["email"]), await clients.connect()
+    sent, code = await send_code(client, alice["phone"]), last_code(clients, alice)
+    assert isinstance(sent.type, types.auth.SentCodeTypeEmailCode)
+    assert "@" in sent.type.email_pattern
+    with pytest.raises(errors.PhoneCodeInvalidError):
+        await client(auth.SignInRequest(alice["phone"], sent.phone_code_hash, code))
+    wrong = types.EmailVerificationCode("0" if code != "0" else "1")
+    with pytest.raises(errors.CodeInvalidError):
+        await client(auth.SignInRequest(alice["phone"], sent.phone_code_hash, email_verification=wrong))
+    right = types.EmailVerificationCode(code)
+    await client(auth.SignInRequest(alice["phone"], sent.phone_code_hash, email_verification=right))
+    assert await own_id(client) == alice["id"]
+
+
+async def test_the_next_way_is_used_when_it_is_asked_for(clients: TelethonClients) -> None:
+    """One after the other as the account has them; after the last one there is none."""
+    alice = clients.sandbox.driver.create_account(code_deliveries=["app", "missed_call"])
+    client = await clients.connect()
+    first = await send_code(client, alice["phone"])
+    assert isinstance(first.next_type, types.auth.CodeTypeMissedCall)
+    second = await client(auth.ResendCodeRequest(alice["phone"], first.phone_code_hash))
+    assert isinstance(second.type, types.auth.SentCodeTypeMissedCall)
+    assert len(last_code(clients, alice)) == second.type.length
+    with pytest.raises(errors.SendCodeUnavailableError):
+        await client(auth.ResendCodeRequest(alice["phone"], second.phone_code_hash))
+
+
+async def test_what_telegram_wants_before_a_code(clients: TelethonClients) -> None:
+    """A payment, an e-mail address, or nothing at all: no code is sent."""
+    driver = clients.sandbox.driver
+    payment, setup, success = (
+        driver.create_account(code_deliveries=[way]) for way in ("payment", "email_setup", "success")
+    )
+    client = await clients.connect()
+    assert isinstance(await send_code(client, payment["phone"]), types.auth.SentCodePaymentRequired)
+    sent = await send_code(client, setup["phone"])
+    assert isinstance(sent.type, types.auth.SentCodeTypeSetUpEmailRequired)
+    assert isinstance(await send_code(client, success["phone"]), types.auth.SentCodeSuccess)
+    assert await own_id(client) == success["id"]
+    assert [driver.messages(each["id"]) for each in (payment, setup, success)] == [[], [], []]

@@ -50,7 +50,6 @@ def test_a_validation_that_finds_nothing_new_is_no_reason_for_a_backup(stage: St
 def test_deaths_are_told_apart(stage: Stage) -> None:
     """Each cause of death is the reason of an invalid session."""
     causes = (
-        "AUTH_KEY_UNREGISTERED",
         "SESSION_REVOKED",
         "SESSION_EXPIRED",
         "USER_DEACTIVATED",

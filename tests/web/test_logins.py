@@ -9,6 +9,7 @@ from werkzeug.test import TestResponse
 
 from app.core import Core
 from app.logins.secrets import RESEND
+from app.redis_state import login_inbox_key
 from tests.web.callers import Caller, members, problem, with_key
 from tests.web.conftest import MakeClient
 from tests.web.playing_worker import PlayingWorker
@@ -150,8 +151,31 @@ def test_a_code_is_asked_for_once_more(alice: Caller, core: Core) -> None:
     worker.ask_code()
     assert alice.post(path, {}).status_code == 202
     assert worker.take_answer("code") == RESEND
-    assert alice.post(f"/v1/logins/{login['id']}/code", {"code": "resend"}).status_code == 202
-    assert worker.take_answer("code") != RESEND
+    problem(alice.post(f"/v1/logins/{login['id']}/code", {"code": "resend"}), 422, "invalid_request")
+
+
+def test_a_code_is_passed_on_as_telegram_sent_it(alice: Caller, core: Core) -> None:
+    """However it was typed; one of another length is 422, is not repeated, and never reaches the worker."""
+    login = alice.start_login(method="code", phone="0049 (151) 123-456.78")
+    path = f"/v1/logins/{login['id']}/code"
+    worker = PlayingWorker(core, login["id"])
+    worker.ask_code()
+    refused = problem(alice.post(path, {"code": "987 654"}), 422, "invalid_request")
+    assert [each["field"] for each in refused["errors"]] == ["code"]
+    assert "987" not in str(refused)
+    assert core.redis.get(login_inbox_key(login["id"], "code")) is None
+    assert alice.post(path, {"code": "1 2-3\u200e 4 5\n"}).status_code == 202
+    assert worker.take_answer("code") == "12345"
+
+
+def test_a_password_stays_byte_for_byte(alice: Caller, core: Core) -> None:
+    """No space is cut off, and no character is brought into another form."""
+    typed = "  pass\u00a0wo\uff11rd\u200d\n "
+    login = alice.start_login()
+    worker = PlayingWorker(core, login["id"])
+    worker.ask_password()
+    assert alice.post(f"/v1/logins/{login['id']}/password", {"password": typed}).status_code == 202
+    assert worker.take_answer("password") == typed
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from app.sessions.leases import acquire_lease, release_lease, renew_lease
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
 from web.parts import parts
-from web.views.session_bodies import LeaseView, NewLeaseBody, RenewedLeaseView, RenewLeaseBody
+from web.views.session_bodies import LeaseView, NewLeaseBody, ReleaseLeaseQuery, RenewedLeaseView, RenewLeaseBody
 
 leases = APIBlueprint("leases", __name__, url_prefix="/v1/sessions/<id:session_id>/lease", tag="Leases")
 
@@ -58,11 +58,18 @@ def renew(session_id: str, lease_id: str, body: RenewLeaseBody) -> RenewedLeaseV
 @leases.delete("/<id:lease_id>")
 @answers_problems("lease_lost")
 @needs("sessions:open")
+@leases.input(ReleaseLeaseQuery, location="query", arg_name="query")
 @leases.output({}, status_code=204)
-def release(session_id: str, lease_id: str) -> str:
+def release(session_id: str, lease_id: str, query: ReleaseLeaseQuery) -> str:
     """Release a lease
 
     Disconnect before.
     """
-    release_lease(parts().core, tenant_id=current_caller().tenant_id, session_id=session_id, lease_id=lease_id)
+    release_lease(
+        parts().core,
+        tenant_id=current_caller().tenant_id,
+        session_id=session_id,
+        lease_id=lease_id,
+        healthy=query.healthy,
+    )
     return ""

@@ -13,6 +13,7 @@ from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
 from web.parsing import Body, Query, Storable, storable
 
+_MOST_CODE_DIGITS = 32
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
@@ -36,6 +37,12 @@ def _metadata_value(value: object) -> object:
 def _storable_secret(secret: SecretStr) -> SecretStr:
     # Half a character cannot be sent to Telegram, and the error that says so in the worker would quote the whole.
     storable(secret.get_secret_value())
+    return secret
+
+
+def _not_too_many_digits(secret: SecretStr) -> SecretStr:
+    if sum(map(str.isdecimal, secret.get_secret_value())) > _MOST_CODE_DIGITS:
+        raise ValueError(f"must have {_MOST_CODE_DIGITS} digits at most")
     return secret
 
 
@@ -112,4 +119,4 @@ class PasswordBody(Body):
 class CodeBody(Body):
     """The login code that Telegram sent to the user."""
 
-    code: StorableSecret = Field(min_length=1, max_length=256)
+    code: Annotated[StorableSecret, AfterValidator(_not_too_many_digits)] = Field(min_length=1, max_length=256)

@@ -63,6 +63,14 @@ class RenewLeaseBody(Body):
     )
 
 
+class ReleaseLeaseQuery(Query):
+    """What a holder has to say at the end."""
+
+    healthy: bool | None = Field(
+        default=None, description="As in a renewal, for what happened since the last one: false: validate it now."
+    )
+
+
 class DeviceView(BaseModel):
     """What the session calls itself at Telegram, for as long as it lives."""
 
