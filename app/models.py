@@ -234,6 +234,8 @@ class TelegramSession(Base):
     auth_key_hash: Mapped[bytes | None] = mapped_column(unique=True)
     # Device names and api_id: what the session was made with, and stays the same at Telegram for its life.
     device: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    # The proxy that the session was made through, with its password. ``device`` says whether there was one ("proxied").
+    proxy_sealed: Mapped[bytes | None]
 
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -22,6 +22,8 @@ def split_proxy(url: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in PROXY_SCHEMES or not parts.hostname or not _port(parts):
         raise ValueError("must look like socks5://user:password@host:1080 (or socks4, http)")
+    if not unquote((parts.username or "") + (parts.password or "")).isascii():
+        raise ValueError("must have a user and a password of ASCII characters only: proxies get no others")
     return parts
 
 

@@ -78,9 +78,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
 
-    database_url: str
-    redis_url: RedisUrl
-    celery_broker_url: RedisUrl | None = None
+    # URLs with passwords in them: not in a repr.
+    database_url: str = Field(repr=False)
+    redis_url: RedisUrl = Field(repr=False)
+    celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
 
     telegram_api_id: int = Field(gt=0, lt=2**31)
     telegram_api_hash: SecretStr = Field(min_length=1)
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     telegram_device_model: Name = "Latchkey"
     telegram_system_version: Name = "1.0"
     telegram_app_version: Name = "1.0"
-    telegram_proxy: ProxyUrl | None = None
+    telegram_proxy: ProxyUrl | None = Field(default=None, repr=False)
     telegram_bot_token: SecretStr | None = None
 
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)

@@ -28,6 +28,7 @@ from app.sessions.leases import acquire_lease, release_lease, renew_lease
 from app.sessions.planning import BATCH_SESSIONS, BATCHES_AT_ONCE, due_sessions, plan_validations
 from app.sessions.retiring import idle_sessions, retire_idle_sessions
 from app.settings import DataCentre, Settings
+from app.telegram.identity import identity_for
 from app.telegram.string_sessions import make_string_session
 from devstack.files import kept_secret
 from devstack.folder import remove_folder
@@ -122,7 +123,7 @@ def _connected(core: Core) -> str:
             account=Account(telegram_user_id=SESSIONS + 1, username=None, first_name=None, phone=None),
             string_session=make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(2, "127.0.0.1", 4430)),
             dc_id=2,
-            device={},
+            identity=identity_for(core.settings, {}),
             metadata={},
             validation_interval_seconds=900,
         ).session_id

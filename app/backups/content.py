@@ -89,11 +89,15 @@ class Content(_Part):
     session: SessionContent
     key: KeyContent
     session_sealed: bytes
+    proxy_sealed: bytes | None = None
     digest_sealed: bytes
 
     def digest(self) -> bytes:
         """SHA-256 of everything but ``digest_sealed``, in canonical form."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude={"digest_sealed"}))).digest()
+        left_out = {"digest_sealed"}
+        if self.proxy_sealed is None:  # objects from before proxies were kept have no such member
+            left_out.add("proxy_sealed")
+        return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude=left_out))).digest()
 
 
 class Tombstone(_Part):

@@ -91,6 +91,7 @@ def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, Objec
         session=_describe_session(session),
         key=describe_key(due.key),
         session_sealed=session.session_sealed,
+        proxy_sealed=session.proxy_sealed,
         digest_sealed=b"",
     )
     place = digest_place(session.tenant_id, session.id)

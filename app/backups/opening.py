@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 from telethon.sessions import StringSession
 
@@ -17,7 +18,8 @@ from app.vault.places import session_place
 from app.vault.sealing import open_under
 
 
-class OpenedBackup(NamedTuple):
+@dataclass(frozen=True)
+class OpenedBackup:
     """A backup that was seen to open. The string session itself is not kept.
 
     ``superseded``: the bucket has, or may have, a newer object of the session, which this one is chosen over.
@@ -26,7 +28,7 @@ class OpenedBackup(NamedTuple):
     name: ObjectName
     content: Content
     key: OpenedKey
-    tenant_overrides: dict[str, Any]
+    tenant_overrides: dict[str, Any] = field(repr=False)
     superseded: bool = False
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -145,7 +145,7 @@ def _find(bucket: Bucket, keys: BackupKeys, of_the_past: bool, candidates: Seque
         if name.is_tombstone:
             return _Found(name.session_id, None, True, problems)
         try:
-            opened = _open(bucket, keys, candidate)._replace(superseded=of_the_past or bool(problems))
+            opened = replace(_open(bucket, keys, candidate), superseded=of_the_past or bool(problems))
         except Permanent as exc:  # one that the bucket refuses to hand out, too
             problems.append((name, exc))
         else:

@@ -141,6 +141,7 @@ def _session_row(backup: OpenedBackup, now: datetime, options: RestoreOptions) -
         "tenant_id": backup.name.tenant_id,
         "key_id": backup.name.key_id,
         "session_sealed": backup.content.session_sealed,
+        "proxy_sealed": backup.content.proxy_sealed,
         "status": "quarantined" if in_use else session.status,
         # One that was quarantined already keeps its reason: the validator asks more of some than of others.
         "reason": "restored" if session.status == "active" else session.reason,

@@ -7,7 +7,7 @@ too, and the old key encryption key is not needed any more.
 from __future__ import annotations
 
 import threading
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 
@@ -56,11 +56,12 @@ def describe_key(row: EncryptionKey) -> KeyContent:
     )
 
 
-class OpenedKey(NamedTuple):
+@dataclass(frozen=True)
+class OpenedKey:
     """An unwrapped key, and the wrapping that it came out of."""
 
     content: KeyContent
-    data_key: bytes
+    data_key: bytes = field(repr=False)
 
 
 class BackupKeys:

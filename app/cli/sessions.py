@@ -7,9 +7,11 @@ from typing import get_args
 
 import click
 
+from app.cli.custody import open_core
 from app.cli.output import json_option, print_rows
-from app.cli.parts import open_transactions
+from app.cli.parts import cli_actor, open_transactions
 from app.database import Transaction
+from app.sessions.proxies import set_session_proxy
 from app.sessions.read import SessionStatus, SessionView, list_sessions
 from app.tenants.store import read_tenant
 
@@ -18,7 +20,7 @@ _PAGE = 200
 
 @click.group()
 def sessions() -> None:
-    """Sessions: list."""
+    """Sessions: list, change the proxy."""
 
 
 @sessions.command("list")
@@ -32,6 +34,20 @@ def _list_sessions(tenant_id: str, status: SessionStatus | None, as_json: bool) 
         rows = list(_every_session(transaction, tenant_id=tenant_id, status=status))
     columns = ("id", "status", "reason", "telegram_user_id", "username", "created_at", "last_validated_at", "key_id")
     print_rows(rows, columns=columns, as_json=as_json)
+
+
+@sessions.command("set-proxy")
+@click.argument("session_id")
+@click.option("--proxy", prompt="Proxy (empty for none)", default="", show_default=False, hide_input=True)
+def _set_proxy(session_id: str, proxy: str) -> None:
+    """Have SESSION_ID use another proxy from now on: socks5://user:password@host:1080, or none.
+
+    A session keeps the proxy that it was made through, whatever the settings say later. Without --proxy it is asked for,
+    so that its password stays out of the shell's history.
+    """
+    with open_core() as core:
+        set_session_proxy(core, session_id=session_id, proxy=proxy or None, actor=cli_actor())
+    click.echo(f"{session_id} uses {'the proxy' if proxy else 'no proxy'} from now on.")
 
 
 def _every_session(transaction: Transaction, *, tenant_id: str, status: SessionStatus | None) -> Iterator[SessionView]:

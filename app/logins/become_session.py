@@ -75,7 +75,7 @@ def _store(owned: OwnedLogin, db: DatabaseSession, account: Account, string_sess
         account=account,
         string_session=string_session,
         dc_id=dc_id,
-        device=owned.identity.kept(),
+        identity=owned.identity,
         metadata=login.client_metadata,
         validation_interval_seconds=core.settings.validation_interval_seconds,
     )

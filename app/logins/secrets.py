@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 
 from app.models import Login
 from app.redis_state import login_inbox_key
@@ -19,13 +19,14 @@ RESEND = ""
 _LOGIN_URL = "tg://login?token="
 
 
-class LoginToken(NamedTuple):
+@dataclass(frozen=True)
+class LoginToken:
     """A login token as Telegram exported it. ``expires_at`` is in our clock, corrected by the server's.
 
     Source: https://core.telegram.org/api/qr-login
     """
 
-    token: bytes
+    token: bytes = field(repr=False)
     expires_at: datetime
 
     @property
@@ -34,13 +35,14 @@ class LoginToken(NamedTuple):
         return _LOGIN_URL + base64.urlsafe_b64encode(self.token).decode().rstrip("=")
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """Something the user typed, on its way to the worker.
 
     ``attempts_left`` is what the user was shown when typing it; an answer to an older question is not used.
     """
 
-    text: str
+    text: str = field(repr=False)
     attempts_left: int
 
 
@@ -82,7 +84,9 @@ def seal_answer(keyring: KeyRing, *, tenant_id: str, login_id: str, what: str, a
     Returns:
         The Redis key and the value to set there for ``ANSWER_LIFE_SECONDS``.
     """
-    sealed = keyring.seal(Place(f"login-{what}", tenant_id, login_id), json.dumps(answer).encode())
+    sealed = keyring.seal(
+        Place(f"login-{what}", tenant_id, login_id), json.dumps([answer.text, answer.attempts_left]).encode()
+    )
     return login_inbox_key(login_id, what), sealed.to_bytes()
 
 

@@ -15,9 +15,11 @@ from app.models import TelegramSession
 from app.sessions.events import queue_session_event
 from app.sessions.schedule import next_slot
 from app.sessions.store import fingerprint, shortened_lease
+from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
 from app.vault.keyring import KeyRing
 from app.vault.opening import seal_session
+from app.vault.places import session_proxy_place
 
 
 class Account(NamedTuple):
@@ -56,7 +58,7 @@ def claim_session(
     account: Account,
     string_session: str,
     dc_id: int,
-    device: dict[str, Any],
+    identity: ApiIdentity,
     metadata: dict[str, Any],
     validation_interval_seconds: int,
 ) -> Claimed:
@@ -70,6 +72,10 @@ def claim_session(
     session_id, now = new_id("ses"), utc_now()
     sealed = seal_session(keyring, tenant_id=tenant_id, session_id=session_id, session_string=string_session)
     auth_key, _ = read_string_session(string_session)
+    place = session_proxy_place(tenant_id, session_id)
+    proxy_sealed = (
+        keyring.seal_under_key(sealed.key_id, place, identity.proxy.encode()) if identity.proxy is not None else None
+    )
     db.add(
         TelegramSession(
             id=session_id,
@@ -84,7 +90,8 @@ def claim_session(
             key_id=sealed.key_id,
             session_sealed=sealed.ciphertext,
             auth_key_hash=fingerprint(auth_key),
-            device=device,
+            device=identity.kept(),
+            proxy_sealed=proxy_sealed,
             created_at=now,
             updated_at=now,
             last_validated_at=now,

@@ -13,9 +13,10 @@ from sqlalchemy.exc import IntegrityError
 from app.core import Core
 from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
+from app.sessions.proxies import session_identity
 from app.sessions.store import fingerprint, give_up_lease, take_lease, write_held
 from app.settings import DataCentre
-from app.telegram.identity import ApiIdentity, identity_for
+from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
 from app.vault.opening import open_session
 
@@ -107,6 +108,7 @@ def hold_session(
             actor=core.actor,
             reason=reason,
         )
+        identity = session_identity(core, tenant, row)
         try:
             auth_key, data_centre = read_string_session(text)
         except ValueError as exc:
@@ -115,7 +117,7 @@ def hold_session(
     return HeldSession(
         row=row,
         lease_id=row.lease_id,
-        identity=identity_for(core.settings, tenant.telegram | row.device),
+        identity=identity,
         auth_key=auth_key,
         data_centre=data_centre,
         until=until,

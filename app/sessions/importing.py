@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -26,9 +25,10 @@ from app.sessions.store import fingerprint
 from app.sessions.verdicts import IMPORTED
 from app.settings import DataCentre, Settings
 from app.telegram.identity import identity_for
-from app.telegram.string_sessions import read_string_session
+from app.telegram.string_sessions import addresses_of, plain_address, read_string_session
 from app.vault.audit import record_event
 from app.vault.opening import seal_session
+from app.vault.places import session_proxy_place
 
 TELEGRAM_NETWORKS = tuple(
     ipaddress.ip_network(network)
@@ -67,10 +67,13 @@ def import_session(
     """
     auth_key, data_centre = _read(core.settings, session_string)
     session_id, ticket = new_id("ses"), utc_now() + timedelta(seconds=TICKET_SECONDS)
-    sealed = seal_session(core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=session_string)
+    sealed = seal_session(
+        core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=session_string.strip()
+    )
     with core.transaction() as db:
         if telegram_user_id is not None:
             _refuse_second(db, tenant_id=tenant_id, telegram_user_id=telegram_user_id)
+        identity = identity_for(core.settings, db.get_one(Tenant, tenant_id).telegram)
         row: TelegramSession | None = db.scalar(
             insert(TelegramSession)
             .values(
@@ -83,7 +86,12 @@ def import_session(
                 key_id=sealed.key_id,
                 session_sealed=sealed.ciphertext,
                 auth_key_hash=fingerprint(auth_key),
-                device=_device(core, db, tenant_id),
+                device=identity.kept(),
+                proxy_sealed=core.keyring.seal_under_key(
+                    sealed.key_id, session_proxy_place(tenant_id, session_id), identity.proxy.encode()
+                )
+                if identity.proxy is not None
+                else None,
                 last_used_at=utc_now(),
                 next_validation_at=ticket,
             )
@@ -99,7 +107,7 @@ def import_session(
 
 def _read(settings: Settings, session_string: str) -> tuple[bytes, DataCentre]:
     try:
-        auth_key, data_centre = read_string_session(session_string)
+        auth_key, data_centre = read_string_session(session_string.strip())
     except ValueError as exc:
         raise _invalid("must be a Telethon string session") from exc
     # The string names the host that workers will connect to: not any that a caller likes.
@@ -109,10 +117,11 @@ def _read(settings: Settings, session_string: str) -> tuple[bytes, DataCentre]:
 
 
 def _is_telegram(settings: Settings, data_centre: DataCentre) -> bool:
-    if settings.data_centre is not None:
-        return data_centre.host == settings.data_centre.host
-    address = ipaddress.ip_address(data_centre.host)
-    return any(address in network for network in TELEGRAM_NETWORKS)
+    """Whether it is an address of Telegram's, or one of the configured server, all of whose data centres are at its hosts."""
+    address = plain_address(data_centre.host)
+    if any(address in network for network in TELEGRAM_NETWORKS):
+        return True
+    return settings.data_centre is not None and address in addresses_of(settings.data_centre.host)
 
 
 def _refuse_second(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> None:
@@ -126,10 +135,6 @@ def _refuse_second(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int
     )
     if active is not None:
         raise _exists(f"This user has an active session, {active}. Revoke it first.")
-
-
-def _device(core: Core, db: DatabaseSession, tenant_id: str) -> dict[str, Any]:
-    return identity_for(core.settings, db.get_one(Tenant, tenant_id).telegram).kept()
 
 
 def _exists(detail: str) -> Conflict:

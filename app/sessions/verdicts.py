@@ -32,7 +32,7 @@ DENIED = "auth_key_unregistered"
 ASK_AGAIN_SECONDS = (60.0, 300.0, 900.0)
 """After the first, second and third denial in a row a session is asked again after so long; a fourth one is its end."""
 
-ERASED: dict[str, Any] = {"session_sealed": None, "key_id": None, "auth_key_hash": None}
+ERASED: dict[str, Any] = dict.fromkeys(("session_sealed", "proxy_sealed", "key_id", "auth_key_hash"))
 
 
 class LoginLink(NamedTuple):

@@ -201,7 +201,10 @@ class TelegramConnection:
             await self._sender.connect(transport)
         except Exception as exc:
             # What Telethon raises here depends on what a server sends: nothing of it is our mistake.
-            raise ConnectionLost(f"No connection to data centre {dc.dc_id} ({type(exc).__name__}).") from exc
+            lost = ConnectionLost(f"No connection to data centre {dc.dc_id} ({type(exc).__name__}).")
+            if self.identity.proxy is not None:
+                raise lost from None  # a proxy's library puts its password into the exception's text
+            raise lost from exc
         self._sender._disconnected.add_done_callback(self._closed)
 
     def _closed(self, done: asyncio.Future[None]) -> None:

@@ -28,8 +28,11 @@ class ApiIdentity:
     proxy: str | None = field(default=None, repr=False)
 
     def kept(self) -> dict[str, Any]:
-        """What a session must keep for its life, as its row remembers it: overrides for ``identity_for``."""
-        return {"api_id": self.api_id} | self.device()
+        """What a session must keep for its life, as its row remembers it: overrides for ``identity_for``.
+
+        The proxy may hold a password: it is sealed in a column of its own, and here stands only whether there is one.
+        """
+        return {"api_id": self.api_id, "proxied": self.proxy is not None} | self.device()
 
     def device(self) -> dict[str, str]:
         """The names that the session has in the list of devices."""
@@ -44,7 +47,8 @@ def identity_for(settings: Settings, overrides: Mapping[str, Any]) -> ApiIdentit
     """Combine the installation's settings with a tenant's (or a session's) overrides.
 
     Args:
-        overrides: any of ``api_id``, ``api_hash``, ``device_model``, ``system_version``, ``app_version``, ``proxy``.
+        overrides: any of ``api_id``, ``api_hash``, ``device_model``, ``system_version``, ``app_version``, ``proxy``; a proxy
+            that is None is none, whatever the settings say.
     """
     return ApiIdentity(
         api_id=int(overrides.get("api_id") or settings.telegram_api_id),
@@ -52,7 +56,7 @@ def identity_for(settings: Settings, overrides: Mapping[str, Any]) -> ApiIdentit
         device_model=str(overrides.get("device_model") or settings.telegram_device_model),
         system_version=str(overrides.get("system_version") or settings.telegram_system_version),
         app_version=str(overrides.get("app_version") or settings.telegram_app_version),
-        proxy=overrides.get("proxy") or settings.telegram_proxy,
+        proxy=overrides.get("proxy", settings.telegram_proxy),
     )
 
 

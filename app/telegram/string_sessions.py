@@ -34,6 +34,28 @@ def _address_of(host: str) -> str:
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def plain_address(text: str) -> Address:
+    """Read an address, as what it is and not as it is written: an IPv4 address may be mapped into IPv6.
+
+    Raises:
+        ValueError: it is none.
+    """
+    address = ipaddress.ip_address(text)
+    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def addresses_of(host: str) -> set[Address]:
+    """All addresses of a host; an address stands for itself. Blocks for a host name's look-up; one without answer has none."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return set()
+    return {plain_address(str(each[4][0]).partition("%")[0]) for each in found}
+
+
 def read_string_session(text: str) -> tuple[bytes, DataCentre]:
     """Take a Telethon string session apart: auth key (256 bytes) and data centre.
 
@@ -46,6 +68,8 @@ def read_string_session(text: str) -> tuple[bytes, DataCentre]:
         key: bytes = session.auth_key.key
     except Exception as exc:
         raise ValueError("not a Telethon string session") from exc
+    if not (session.dc_id > 0 and 0 < session.port < 65536):
+        raise ValueError("not a Telethon string session: its data centre or port is 0")
     if len(key) != AUTH_KEY_BYTES:
         raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
     return key, DataCentre(dc_id=session.dc_id, host=session.server_address, port=session.port)

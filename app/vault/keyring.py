@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
@@ -33,8 +34,9 @@ ACTIVE_SECONDS = 60.0
 _ADVISORY_LOCK = 7_462_011_904  # any fixed number: only the making of an active key takes it
 
 
-class _DataKey(NamedTuple):
-    data_key: bytes
+@dataclass(frozen=True)
+class _DataKey:
+    data_key: bytes = field(repr=False)
     until: float
 
 

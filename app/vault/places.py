@@ -37,7 +37,7 @@ class SealedTable:
 SESSIONS = SealedTable(
     model=TelegramSession,
     noun="session",
-    purposes={"session_sealed": "session"},
+    purposes={"session_sealed": "session", "proxy_sealed": "session-proxy"},
     at_rest=true(),
     # The newest backup is under the old key and would hold it back for ever: back the session up again.
     changes={"backed_up_version": None},
@@ -75,6 +75,11 @@ SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, WEBHOOK_ENDPOINTS)
 def session_place(tenant_id: str, session_id: str) -> Place:
     """Where a session's string session is sealed."""
     return Place(SESSIONS.purposes["session_sealed"], tenant_id, session_id)
+
+
+def session_proxy_place(tenant_id: str, session_id: str) -> Place:
+    """Where the proxy that a session was made through is sealed."""
+    return Place(SESSIONS.purposes["proxy_sealed"], tenant_id, session_id)
 
 
 def webhook_secret_place(tenant_id: str, endpoint_id: str) -> Place:

@@ -17,6 +17,7 @@ from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
 from app.models import IdempotencyKey, Login
 from app.sessions.claim import Account, claim_session
 from app.settings import DataCentre
+from app.telegram.identity import identity_for
 from app.telegram.string_sessions import make_string_session
 from tests.builders import Sent
 
@@ -38,7 +39,7 @@ def give_session(core: Core, *, tenant: str = "alice") -> str:
             account=Account(telegram_user_id=USER, username=None, first_name="Alice", phone="+4915112345617"),
             string_session=make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(2, "127.0.0.1", 4430)),
             dc_id=2,
-            device={},
+            identity=identity_for(core.settings, {}),
             metadata={},
             validation_interval_seconds=900,
         ).session_id

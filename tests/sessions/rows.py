@@ -33,7 +33,7 @@ def give_session(core: Core, *, tenant: str = "alice", **columns: Any) -> tuple[
             account=Account(telegram_user_id=next(_users), username=None, first_name="Alice", phone=None),
             string_session=string,
             dc_id=2,
-            device=identity_for(core.settings, {}).kept(),
+            identity=identity_for(core.settings, {}),
             metadata={},
             validation_interval_seconds=core.settings.validation_interval_seconds,
         ).session_id

@@ -231,7 +231,7 @@ class Stage(AbstractContextManager["Stage"]):
                 account=Account(telegram_user_id=user_id, username=None, first_name="Alice", phone=None),
                 string_session=string_session,
                 dc_id=2,
-                device=identity_for(self.settings, {}).kept(),
+                identity=identity_for(self.settings, {}),
                 metadata=metadata,
                 validation_interval_seconds=self.settings.validation_interval_seconds,
             ).session_id

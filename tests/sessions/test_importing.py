@@ -220,3 +220,42 @@ def test_a_restored_copy_of_a_living_session_is_not_used(stage: Stage) -> None:
     assert (stage.row(copy.id).status, stage.row(copy.id).reason) == ("invalid", "session_exists")
     assert stage.calls("users.getUsers") == calls
     assert stage.row(living).status == "active"
+
+
+def string_at(host: str, port: int = 443, dc_id: int = 2) -> str:
+    """A string session of a key that nobody has, at an address."""
+    return make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(dc_id, host, port))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "149.154.167.51",
+        "91.108.56.100",
+        "2001:67c:4e8:f002::a",
+        "::ffff:149.154.175.50",
+        "127.0.0.1",
+        "::ffff:127.0.0.1",
+    ],
+)
+def test_every_data_centres_address_is_accepted(stage: Stage, host: str) -> None:
+    """Telegram's own and the configured server's, compared as addresses and not as texts; white space around it is trimmed."""
+    row = import_session(
+        stage.core, tenant_id="alice", session_string=f" {string_at(host)}\n", telegram_user_id=None, actor="test"
+    )
+    assert row.status == "quarantined"
+
+
+@pytest.mark.parametrize(
+    "string",
+    [
+        string_at("8.8.8.8"),
+        string_at("10.0.0.1"),
+        string_at("149.154.167.51", port=0),
+        string_at("149.154.167.51", dc_id=0),
+    ],
+)
+def test_what_is_no_data_centre_is_refused(stage: Stage, string: str) -> None:
+    """Workers connect to what the string names: not to any host that a caller likes, nor to port or data centre 0."""
+    with pytest.raises(InvalidInput):
+        import_session(stage.core, tenant_id="alice", session_string=string, telegram_user_id=None, actor="test")
