@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 
 from sqlalchemy import Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -17,6 +18,10 @@ Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 
 
 _STATEMENT_SECONDS = 30
+_LOCK_SECONDS = 10  # whoever waits that long for a row hears Unavailable, and comes again
+_IDLE_IN_TRANSACTION_SECONDS = 30  # a process that was stopped inside a transaction lets its locks go
+
+_open_here: ContextVar[bool] = ContextVar("a transaction is open here", default=False)
 
 
 def make_engine(database_url: str, *, pool_size: int = 8, statement_seconds: int = _STATEMENT_SECONDS) -> Engine:
@@ -49,7 +54,10 @@ def make_unpooled_engine(database_url: str) -> Engine:
 
 
 def _connect_args(statement_seconds: int) -> dict[str, object]:
-    limits = f"-c statement_timeout={statement_seconds * 1000} -c lock_timeout=10000"
+    limits = (
+        f"-c statement_timeout={statement_seconds * 1000} -c lock_timeout={_LOCK_SECONDS * 1000} "
+        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS * 1000}"
+    )
     return {
         "connect_timeout": 5,
         "application_name": "latchkey",
@@ -67,10 +75,28 @@ def make_transaction(engine: Engine) -> Transaction:
 
     @contextmanager
     def transaction() -> Iterator[DatabaseSession]:
-        with unavailable_when_away(), DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
+        with unavailable_when_away(), _marked(), DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
             yield db
 
     return transaction
+
+
+def in_transaction() -> bool:
+    """Whether the caller (this thread, greenlet or asyncio task) is inside a transaction's block.
+
+    What may take seconds (a key provider, say) refuses to run there: a transaction holds row locks and a connection that
+    others wait for.
+    """
+    return _open_here.get()
+
+
+@contextmanager
+def _marked() -> Iterator[None]:
+    before = _open_here.set(True)
+    try:
+        yield
+    finally:
+        _open_here.reset(before)
 
 
 @contextmanager

@@ -62,8 +62,8 @@ class Metrics:
     background_restarts: Counter
     key_log_outs: Counter
     overdue_logins: Counter
+    pruned_rows: Counter
     validator_paused: Gauge
-    warm_connections: Gauge
 
 
 def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
@@ -104,6 +104,7 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         background_restarts=counter(
             "background_restarts", "Background loops that ended and were started again.", "loop"
         ),
+        pruned_rows=counter("pruned_rows", "Rows that had been kept for long enough.", "table"),
         overdue_logins=counter("overdue_logins", "Logins that outlived their life and were ended by the sweep."),
         key_log_outs=counter("key_log_outs", "Log-outs of auth keys that logins left behind.", "outcome"),
         webhook_deliveries=counter("webhook_deliveries", "Tries to deliver a webhook.", "outcome"),
@@ -124,13 +125,6 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "1 while the validator pauses because too many sessions died at once.",
             namespace="telethon",
             registry=registry,
-        ),
-        warm_connections=Gauge(
-            "warm_connections",
-            "Connections kept ready.",
-            namespace="telethon",
-            registry=registry,
-            multiprocess_mode="livesum",
         ),
     )
 

@@ -152,7 +152,6 @@ class Login(Base):
     password_hint: Mapped[str | None]
     password_attempts_left: Mapped[int | None]
     code: Mapped[dict[str, Any] | None]
-    client_address: Mapped[str | None]
 
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -178,6 +177,8 @@ class Login(Base):
             postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
         ),
         Index("ix_logins_key_id_id", "key_id", "id", postgresql_where=text("key_id IS NOT NULL")),
+        Index("ix_logins_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+        Index("ix_logins_session_id", "session_id", postgresql_where=text("session_id IS NOT NULL")),
     )
 
 
@@ -335,18 +336,21 @@ class AuditEvent(Base):
     reason: Mapped[str | None]
     details: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
-    __table_args__ = (Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),)
+    __table_args__ = (
+        Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),
+        Index("ix_audit_events_at", "at"),
+    )
 
 
 class IdempotencyKey(Base):
-    """Which login answered an ``Idempotency-Key``, kept for 24 h."""
+    """Which login answered an ``Idempotency-Key``, kept for 24 h. Key and body are hashed under the installation's secret."""
 
     __tablename__ = "idempotency_keys"
 
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
-    key: Mapped[str] = mapped_column(primary_key=True)
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
     body_hash: Mapped[bytes]
-    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"))
+    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"), index=True)
     status_code: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
@@ -382,4 +386,5 @@ class WebhookMessage(Base):
 
     __table_args__ = (
         Index("ix_webhook_outbox_next_try_at", "next_try_at", postgresql_where=text("delivered_at IS NULL")),
+        Index("ix_webhook_outbox_created_at", "created_at"),
     )

@@ -116,9 +116,11 @@ class Settings(BaseSettings):
 
     validation_interval_seconds: Count = 900
     session_max_idle_days: int = Field(default=0, ge=0, le=36_500)
+    login_retention_days: Days = 30
+    audit_retention_days: Days = 400
+    webhook_retention_days: Days = 30
     login_rate_per_minute: Count = 30
     strict_rate_per_minute: Count = 5
-    warm_connections: int = Field(default=0, ge=0)
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

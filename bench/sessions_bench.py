@@ -115,6 +115,7 @@ def _leases(core: Core) -> dict[str, float]:
 
 
 def _connected(core: Core) -> str:
+    core.keyring.fetch(None, why="to seal a session")
     with core.transaction() as db:
         return claim_session(
             db,

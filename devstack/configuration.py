@@ -58,7 +58,9 @@ _PASSED_ON = (
     "TELEGRAM_SYSTEM_VERSION",
     "TRUSTED_PROXIES",
     "VALIDATION_INTERVAL_SECONDS",
-    "WARM_CONNECTIONS",
+    "LOGIN_RETENTION_DAYS",
+    "AUDIT_RETENTION_DAYS",
+    "WEBHOOK_RETENTION_DAYS",
 )
 # Eight processes that compile the same sources at every start would cost ten seconds of a core.
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE"})

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from app.backups.bucket import Bucket, make_bucket
 from app.backups.expiry import expire_backups as expire
+from app.backups.manifest_expiry import expire_manifests
 from app.backups.run import back_up_sessions as back_up
 from app.backups.verifying import verify_backups as verify
 from app.errors import Permanent, Transient, Unavailable
@@ -74,6 +75,7 @@ def expire_backups() -> None:
             metrics=core.metrics,
             retention=timedelta(days=core.settings.backup_retention_days),
         )
+        expire_manifests(core.transaction, bucket, retention=timedelta(days=core.settings.backup_retention_days))
     except (Transient, Unavailable) as exc:
         _log.warning("backups.expiry_put_off", detail=exc.detail)
         return

@@ -28,7 +28,7 @@ from app.errors import (
 )
 from app.logs import get_logger
 from app.tenants.limits import QuotaUsedUp
-from app.vault.providers import KeyUnavailable
+from app.vault.wrapping import KeyUnavailable
 from web.rate_headers import remember_standing
 
 _log = get_logger(__name__)

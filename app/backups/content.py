@@ -14,7 +14,7 @@ from pydantic.types import StringConstraints
 
 from app.errors import Permanent
 from app.models import SESSION_STATUSES
-from app.vault.providers import WrappedKey
+from app.vault.wrapping import WrappedKey
 
 Status = Annotated[str, StringConstraints(pattern=f"^({'|'.join(SESSION_STATUSES)})$")]
 Model = TypeVar("Model", bound=BaseModel)

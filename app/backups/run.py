@@ -30,7 +30,7 @@ from app.logs import get_logger
 from app.metrics import Metrics
 from app.models import BackupRun
 from app.vault.keyring import KeyRing
-from app.vault.providers import KeyUnavailable
+from app.vault.wrapping import KeyUnavailable
 
 BATCH_ROWS = 500
 

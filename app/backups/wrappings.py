@@ -18,7 +18,7 @@ from app.database import Transaction
 from app.errors import SealBroken
 from app.models import EncryptionKey
 from app.vault.keyring import KeyRing
-from app.vault.providers import KeyUnavailable
+from app.vault.wrapping import KeyUnavailable
 
 
 def store_wrappings(transaction: Transaction, bucket: Bucket) -> int:

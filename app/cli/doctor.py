@@ -23,7 +23,8 @@ from app.clock import utc_now
 from app.errors import AppError, SealBroken
 from app.models import EncryptionKey
 from app.settings import DataCentre, Settings, load_settings
-from app.vault.providers import WrappedKey, make_key_provider
+from app.vault.providers import make_key_provider
+from app.vault.wrapping import WrappedKey
 
 _TIMEOUT_SECONDS = 5
 _CLOCK_TOLERANCE_SECONDS = 2.0  # login tokens live 30 s, initData and webhooks minutes

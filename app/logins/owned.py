@@ -29,6 +29,7 @@ from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.parts import TelegramParts
 from app.vault.sealing import Place
+from app.vault.transact import transact
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -236,10 +237,11 @@ class OwnedLogin:
         await self.tell()
 
     async def transact(self, work: Callable[[DatabaseSession], T]) -> T:
-        """Run blocking work in a transaction, off the loop.
+        """Run blocking work in a transaction, off the loop; several times when it needs a key (``app.vault.transact``).
 
         Raises:
             Unavailable: PostgreSQL is away; nothing was written.
+            SealBroken, KeyUnavailable, Transient: a key is not to be had; nothing was written.
             whatever the work raises; nothing was written then either.
         """
         return await self.in_thread(self._transact, work)
@@ -277,5 +279,4 @@ class OwnedLogin:
             setattr(self.login, name, value)
 
     def _transact(self, work: Callable[[DatabaseSession], T]) -> T:
-        with self.core.transaction() as db:
-            return work(db)
+        return transact(self.core.transaction, self.core.keyring, work)

@@ -30,8 +30,8 @@ from app.models import Login, Tenant
 from app.sessions.claim import Account
 from app.telegram.identity import ApiIdentity, identity_for
 from app.telegram.parts import TelegramParts
-from app.vault.providers import KeyUnavailable
 from app.vault.sealing import Sealed
+from app.vault.wrapping import KeyUnavailable
 
 _PASSING = (Unavailable, Transient, KeyUnavailable)
 _NOT_OURS_TO_END = (LoginOver, OwnershipLost, HandOver)

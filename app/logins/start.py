@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
@@ -16,12 +15,15 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict
 from app.ids import hash_secret, new_id, new_secret
+from app.keyed_hash import keyed_hash
 from app.logins.secrets import client_secret_place, phone_place
 from app.logins.service import show_login
 from app.logins.store import DISPATCH_GRACE_SECONDS
 from app.logins.view import LoginView
 from app.models import LIVE_LOGIN_STATUSES, IdempotencyKey, Login, TelegramSession
+from app.settings import Settings
 from app.vault.sealing import Sealed
+from app.vault.transact import transact
 
 RUN_TASK = "latchkey.run_qr_login"
 IDEMPOTENCY_LIFE = timedelta(hours=24)
@@ -42,9 +44,12 @@ class NewLogin:
     locale: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    def digest(self) -> bytes:
-        """SHA-256 over the request, for telling a replay from another request under the same idempotency key."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()
+    def digest(self, settings: Settings) -> bytes:
+        """Keyed hash of the request, for telling a replay from another request under the same idempotency key.
+
+        Under the installation's secret, because a phone number in it could be guessed.
+        """
+        return keyed_hash(settings, purpose="login request", value=json.dumps(asdict(self), sort_keys=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +79,21 @@ def start_login(
     tenant_id: str,
     request: NewLogin,
     idempotency_key: str | None = None,
-    client_address: str | None = None,
 ) -> StartedLogin:
     """Start a login, or answer with what serves already. Commits, then sends the task.
 
     Raises:
         Conflict: ``idempotency_key_reused``: the key came with another request before.
         Unavailable: nothing could be stored.
+        SealBroken, KeyUnavailable, Transient: a key is not to be had; nothing was stored.
     """
     for _ in range(2):
         try:
-            with core.transaction() as db:
-                served = _serve(core, db, tenant_id, request, idempotency_key, client_address)
+            served = transact(
+                core.transaction,
+                core.keyring,
+                lambda db: _serve(core, db, tenant_id, request, idempotency_key),
+            )
             break
         except _LostRace:
             continue
@@ -104,25 +112,22 @@ def _serve(
     tenant_id: str,
     request: NewLogin,
     idempotency_key: str | None,
-    client_address: str | None,
 ) -> _Served:
     if idempotency_key is not None:
-        replay = _replay(db, tenant_id, request, idempotency_key)
+        replay = _replay(core, db, tenant_id, request, idempotency_key)
         if replay is not None:
             return replay
-    login, fresh = _find_or_add(core, db, tenant_id, request, client_address)
+    login, fresh = _find_or_add(core, db, tenant_id, request)
     status_code = 200 if login.reused else 202
     if idempotency_key is not None:
-        _remember(db, tenant_id, request, idempotency_key, login, status_code)
+        _remember(core, db, tenant_id, request, idempotency_key, login, status_code)
     return _Served(login, status_code, fresh=fresh)
 
 
-def _find_or_add(
-    core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, client_address: str | None
-) -> tuple[Login, bool]:
+def _find_or_add(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin) -> tuple[Login, bool]:
     """The login that serves this request, and whether it is a new row."""
     session_id = None if request.replace else _active_session(db, tenant_id, request.telegram_user_id)
-    values = _new_row(core, tenant_id, request, client_address, reused_session_id=session_id)
+    values = _new_row(core, tenant_id, request, reused_session_id=session_id)
     while True:
         inserted = db.scalar(
             insert(Login)
@@ -146,9 +151,7 @@ def _find_or_add(
             return live, False
 
 
-def _new_row(
-    core: Core, tenant_id: str, request: NewLogin, client_address: str | None, *, reused_session_id: str | None
-) -> dict[str, Any]:
+def _new_row(core: Core, tenant_id: str, request: NewLogin, *, reused_session_id: str | None) -> dict[str, Any]:
     login_id, secret, now = new_id("lgn"), new_secret("ls"), utc_now()
     sealed = core.keyring.seal(client_secret_place(tenant_id, login_id), secret.encode())
     phone_sealed = (
@@ -173,7 +176,6 @@ def _new_row(
         "client_secret_sealed": sealed.ciphertext,
         "phone_sealed": phone_sealed,
         "key_id": sealed.key_id,
-        "client_address": client_address,
         "created_at": now,
         "updated_at": now,
         "expires_at": now + timedelta(seconds=core.settings.qr_ttl_seconds),
@@ -194,17 +196,18 @@ def _active_session(db: DatabaseSession, tenant_id: str, telegram_user_id: int |
     )
 
 
-def _replay(db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Served | None:
-    remembered = db.get(IdempotencyKey, (tenant_id, idempotency_key))
+def _replay(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Served | None:
+    key_hash = _hash_key(core, idempotency_key)
+    remembered = db.get(IdempotencyKey, (tenant_id, key_hash))
     if remembered is None:
         return None
     if remembered.created_at < utc_now() - IDEMPOTENCY_LIFE:
         db.execute(
-            delete(IdempotencyKey).where(IdempotencyKey.tenant_id == tenant_id, IdempotencyKey.key == idempotency_key)
+            delete(IdempotencyKey).where(IdempotencyKey.tenant_id == tenant_id, IdempotencyKey.key_hash == key_hash)
         )
         db.expunge(remembered)
         return None
-    if remembered.body_hash != request.digest():
+    if remembered.body_hash != request.digest(core.settings):
         raise Conflict(
             "This Idempotency-Key came with another request before; use a new key.", code="idempotency_key_reused"
         )
@@ -212,14 +215,20 @@ def _replay(db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_
 
 
 def _remember(
-    db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str, login: Login, status_code: int
+    core: Core,
+    db: DatabaseSession,
+    tenant_id: str,
+    request: NewLogin,
+    idempotency_key: str,
+    login: Login,
+    status_code: int,
 ) -> None:
     stored = db.scalar(
         insert(IdempotencyKey)
         .values(
             tenant_id=tenant_id,
-            key=idempotency_key,
-            body_hash=request.digest(),
+            key_hash=_hash_key(core, idempotency_key),
+            body_hash=request.digest(core.settings),
             login_id=login.id,
             status_code=status_code,
         )
@@ -228,6 +237,10 @@ def _remember(
     )
     if stored is None:
         raise _LostRace
+
+
+def _hash_key(core: Core, idempotency_key: str) -> bytes:
+    return keyed_hash(core.settings, purpose="idempotency key", value=idempotency_key)
 
 
 def _answer(core: Core, served: _Served) -> StartedLogin:

@@ -64,8 +64,11 @@ def claim_session(
 ) -> Claimed:
     """Seal and store a session; the newest wins: an active one of the same account is marked replaced.
 
-    The caller's transaction also ends the login, so that a crash leaves both done or neither. The replaced session stays
-    sealed until it is logged out at Telegram.
+    The caller's transaction (``app.vault.transact``'s: it seals) also ends the login, so that a crash leaves both done or
+    neither. The replaced session stays sealed until it is logged out at Telegram.
+
+    Raises:
+        KeyNotAtHand: see there.
     """
     lock_account(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
     replaced_id = _mark_replaced(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)

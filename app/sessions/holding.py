@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnExpressionArgument
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.errors import Conflict, SealBroken
@@ -19,6 +20,7 @@ from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
 from app.vault.opening import open_session
+from app.vault.transact import transact
 
 HOLD_SECONDS = 60.0
 """How long such a lease lasts; nothing is sent in its last ``_MARGIN_SECONDS``."""
@@ -86,8 +88,10 @@ def hold_session(
         SealBroken, Conflict: the session does not open, or was erased; the lease is not taken.
         KeyUnavailable, Transient: its key is not to be had now; the lease is not taken.
     """
-    until = time.monotonic() + HOLD_SECONDS - _MARGIN_SECONDS
-    with core.transaction() as db:
+
+    def take_and_open(db: DatabaseSession) -> HeldSession | None:
+        # Counted from before the lease is taken, whose time begins then: the work may be run again.
+        until = time.monotonic() + HOLD_SECONDS - _MARGIN_SECONDS
         row = take_lease(
             db,
             session_id=session_id,
@@ -97,31 +101,9 @@ def hold_session(
             conditions=conditions,
             lease_purpose=reason,
         )
-        if row is None:
-            return None
-        tenant = db.get_one(Tenant, row.tenant_id)
-        text = open_session(
-            db,
-            keyring=core.keyring,
-            tenant_id=row.tenant_id,
-            session_id=session_id,
-            actor=core.actor,
-            reason=reason,
-        )
-        identity = session_identity(core, tenant, row)
-        try:
-            auth_key, data_centre = read_string_session(text)
-        except ValueError as exc:
-            raise SealBroken("What was sealed for this session is not a string session.") from exc
-    assert row.lease_id is not None
-    return HeldSession(
-        row=row,
-        lease_id=row.lease_id,
-        identity=identity,
-        auth_key=auth_key,
-        data_centre=data_centre,
-        until=until,
-    )
+        return None if row is None else _open(core, db, row, reason=reason, until=until)
+
+    return transact(core.transaction, core.keyring, take_and_open)
 
 
 def claim_auth_key(core: Core, held: HeldSession) -> bool:
@@ -150,3 +132,23 @@ def let_go(core: Core, held: HeldSession, **changes: Any) -> TelegramSession | N
     """
     with core.transaction() as db:
         return give_up_lease(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
+
+
+def _open(core: Core, db: DatabaseSession, row: TelegramSession, *, reason: str, until: float) -> HeldSession:
+    tenant = db.get_one(Tenant, row.tenant_id)
+    text = open_session(
+        db, keyring=core.keyring, tenant_id=row.tenant_id, session_id=row.id, actor=core.actor, reason=reason
+    )
+    try:
+        auth_key, data_centre = read_string_session(text)
+    except ValueError as exc:
+        raise SealBroken("What was sealed for this session is not a string session.") from exc
+    assert row.lease_id is not None
+    return HeldSession(
+        row=row,
+        lease_id=row.lease_id,
+        identity=session_identity(core, tenant, row),
+        auth_key=auth_key,
+        data_centre=data_centre,
+        until=until,
+    )

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import case, func, literal, or_
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
@@ -28,6 +29,7 @@ from app.sessions.store import (
 )
 from app.telegram.identity import identity_for
 from app.vault.opening import open_session
+from app.vault.transact import transact
 
 _USABLE = ("active",)
 
@@ -76,27 +78,30 @@ def acquire_lease(
         NotFound: there is no such session, or it is another tenant's.
         SessionLeased: somebody else holds it.
         Conflict: ``session_not_active``.
+        SealBroken, KeyUnavailable, Transient: the session does not open, or not now; the lease is not taken.
     """
+
+    def take_and_open(db: DatabaseSession) -> Lease:
+        row = take_lease(
+            db,
+            session_id=session_id,
+            holder=holder,
+            ttl_seconds=ttl_seconds,
+            statuses=_USABLE,
+            conditions=(TelegramSession.tenant_id == tenant_id,),
+            lease_purpose=purpose,
+            last_used_at=database_now(),
+        )
+        if row is None:
+            raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=_USABLE)
+        reason = f"leased to {holder}" + (f": {purpose}" if purpose else "")
+        session_string = open_session(
+            db, keyring=core.keyring, tenant_id=tenant_id, session_id=session_id, actor=actor, reason=reason
+        )
+        return _lease(core, row, db.get_one(Tenant, tenant_id), session_string)
+
     try:
-        with core.transaction() as db:
-            row = take_lease(
-                db,
-                session_id=session_id,
-                holder=holder,
-                ttl_seconds=ttl_seconds,
-                statuses=_USABLE,
-                conditions=(TelegramSession.tenant_id == tenant_id,),
-                lease_purpose=purpose,
-                last_used_at=database_now(),
-            )
-            if row is None:
-                raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=_USABLE)
-            reason = f"leased to {holder}" + (f": {purpose}" if purpose else "")
-            session_string = open_session(
-                db, keyring=core.keyring, tenant_id=tenant_id, session_id=session_id, actor=actor, reason=reason
-            )
-            tenant = db.get_one(Tenant, tenant_id)
-            lease = _lease(core, row, tenant, session_string)
+        lease = transact(core.transaction, core.keyring, take_and_open)
     except Conflict as exc:
         _count(core, exc.code)
         raise

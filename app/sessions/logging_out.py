@@ -37,7 +37,7 @@ from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
 from app.vault.audit import record_event
-from app.vault.providers import KeyUnavailable
+from app.vault.wrapping import KeyUnavailable
 
 LogOut = Literal["done", "not_pending", "leased", "put_off"]
 """What a try came to."""

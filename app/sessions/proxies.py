@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy.orm import Session as DatabaseSession
+
 from app.core import Core
 from app.errors import Conflict, InvalidInput, NotFound
 from app.models import TelegramSession, Tenant
@@ -10,6 +12,7 @@ from app.telegram.identity import ApiIdentity, identity_for
 from app.vault.audit import record_event
 from app.vault.places import session_proxy_place
 from app.vault.sealing import Sealed
+from app.vault.transact import transact
 
 
 def session_identity(core: Core, tenant: Tenant, row: TelegramSession) -> ApiIdentity:
@@ -41,7 +44,8 @@ def set_session_proxy(core: Core, *, session_id: str, proxy: str | None, actor: 
             split_proxy(proxy)
         except ValueError as exc:
             raise InvalidInput("Check the proxy.", errors=(("proxy", str(exc)),)) from None
-    with core.transaction() as db:
+
+    def write(db: DatabaseSession) -> None:
         row = db.get(TelegramSession, session_id, with_for_update=True)
         if row is None:
             raise NotFound(f"There is no session {session_id}.")
@@ -52,6 +56,8 @@ def set_session_proxy(core: Core, *, session_id: str, proxy: str | None, actor: 
         row.device = row.device | {"proxied": proxy is not None}
         row.version += 1
         record_event(db, tenant_id=row.tenant_id, actor=actor, action="session.proxy_changed", subject=session_id)
+
+    transact(core.transaction, core.keyring, write)
 
 
 def _open_proxy(core: Core, row: TelegramSession) -> str:

@@ -51,7 +51,7 @@ from app.sessions.verdicts import (
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.parts import TelegramParts
-from app.vault.providers import KeyUnavailable
+from app.vault.wrapping import KeyUnavailable
 
 SESSIONS_AT_ONCE = 16
 START_SECONDS = 15.0

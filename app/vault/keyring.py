@@ -3,6 +3,9 @@
 Unwrapped keys live in this process's memory for minutes and nowhere else. Every key that is not destroyed opens, whatever
 its state: a process that has not heard of a rotation yet seals under the old key for up to ``ACTIVE_SECONDS``, and what it
 sealed must open.
+
+A key provider may take its seconds, and a transaction holds row locks and a connection meanwhile. So inside a transaction the
+ring seals and opens with what is at hand in memory, and asks nobody: see ``KeyNotAtHand`` and ``app.vault.transact``.
 """
 
 from __future__ import annotations
@@ -19,19 +22,35 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
-from app.database import Transaction
-from app.errors import SealBroken
+from app.database import Transaction, in_transaction
+from app.errors import SealBroken, Transient
 from app.ids import new_id
 from app.metrics import Metrics
 from app.models import EncryptionKey
 from app.vault.audit import record_event
 from app.vault.flights import SingleFlight
-from app.vault.providers import KeyProvider, WrappedKey
 from app.vault.sealing import DATA_KEY_BYTES, Place, Sealed, open_under, seal_under
+from app.vault.wrapping import KeyProvider, WrappedKey
 
 CACHE_SECONDS = 300.0
 ACTIVE_SECONDS = 60.0
 _ADVISORY_LOCK = 7_462_011_904  # any fixed number: only the making of an active key takes it
+
+
+class KeyNotAtHand(Transient):
+    """Raised inside a transaction instead of asking for a key: leave the transaction, ``KeyRing.fetch`` it, begin again.
+
+    Args:
+        key_id: which one; None: the active one, and this process does not know which that is.
+        why: for the audit of the unwrap, as in ``to open the session of ses_…``.
+    """
+
+    code = "key_not_at_hand"
+
+    def __init__(self, key_id: str | None, why: str) -> None:
+        super().__init__(f"{key_id or 'The active key'} is not at hand, and a transaction does not wait for it.")
+        self.key_id = key_id
+        self.why = why
 
 
 @dataclass(frozen=True)
@@ -86,6 +105,9 @@ class KeyRing:
         """Seal a value under the active key, which is made if there is none yet.
 
         Reads the database when the cache has run out. The construction is in ``app.vault.sealing``.
+
+        Raises:
+            KeyNotAtHand: see there; so do all that seal, open or name the active key.
         """
         key_id = self.active_key_id()
         return Sealed(key_id=key_id, ciphertext=self.seal_under_key(key_id, place, plaintext))
@@ -105,7 +127,22 @@ class KeyRing:
 
     def active_key_id(self) -> str:
         """The key that seals now, as far as this process knows; made if there is none."""
-        return self._known_active() or self._lookups.run("active", self._look_up_active)
+        known = self._known_active()
+        if known is not None:
+            return known
+        _refuse_in_transaction(None, "to seal")
+        return self._lookups.run("active", self._look_up_active)
+
+    def fetch(self, key_id: str | None, *, why: str) -> None:
+        """Have a key at hand, for minutes: what ``KeyNotAtHand`` asked for.
+
+        Args:
+            key_id, why: see there.
+
+        Raises:
+            SealBroken, KeyUnavailable, Transient: it is not to be had.
+        """
+        self._data_key(key_id or self.active_key_id(), why)
 
     def replace_active(self, expected: str | None) -> str:
         """Make a new active key in place of ``expected`` (None: of none), which opens on and seals no more.
@@ -113,6 +150,7 @@ class KeyRing:
         Returns:
             The active key's id: the new one, or one that somebody else has put there meanwhile.
         """
+        _refuse_in_transaction(None, "to make a new one")
         key_id = new_id("key")
         wrapped = self.provider.wrap(key_id=key_id, data_key=os.urandom(DATA_KEY_BYTES))
         with self._transaction() as db:
@@ -171,7 +209,11 @@ class KeyRing:
         record_event(db, tenant_id=None, actor=self._actor, action="key.created", subject=wrapped.key_id)
 
     def _data_key(self, key_id: str, why: str) -> bytes:
-        return self._cached(key_id) or self._unwraps.run(key_id, lambda: self._fetch(key_id, why))
+        cached = self._cached(key_id)
+        if cached is not None:
+            return cached
+        _refuse_in_transaction(key_id, why)  # to wait for another thread's unwrap takes as long as one's own
+        return self._unwraps.run(key_id, lambda: self._fetch(key_id, why))
 
     def _fetch(self, key_id: str, why: str) -> bytes:
         if (cached := self._cached(key_id)) is not None:
@@ -216,7 +258,8 @@ class KeyRing:
         Raises:
             SealBroken, KeyUnavailable, Transient: see ``KeyProvider.unwrap``.
         """
-        data_key = self.provider.unwrap(wrapped)  # outside a transaction: KMS may take its seconds
+        _refuse_in_transaction(wrapped.key_id, why)
+        data_key = self.provider.unwrap(wrapped)
         with self._transaction() as db:
             record_event(
                 db,
@@ -229,3 +272,8 @@ class KeyRing:
             )
         self._metrics.key_unwraps.inc()
         return data_key
+
+
+def _refuse_in_transaction(key_id: str | None, why: str) -> None:
+    if in_transaction():
+        raise KeyNotAtHand(key_id, why)

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from app.errors import AppError, SealBroken, SettingsError, Transient
-from app.vault.providers import KeyUnavailable, WrappedKey
+from app.vault.wrapping import KeyUnavailable, WrappedKey
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient

@@ -21,7 +21,7 @@ def seal_session(keyring: KeyRing, *, tenant_id: str, session_id: str, session_s
 def open_session(
     db: DatabaseSession, *, keyring: KeyRing, tenant_id: str, session_id: str, actor: str, reason: str
 ) -> str:
-    """Open a session's string session, with an audit row in the caller's transaction.
+    """Open a session's string session, with an audit row in the caller's transaction (``app.vault.transact``'s).
 
     Use the string after that transaction has committed: if the audit row is not stored, nothing was opened.
 
@@ -33,6 +33,7 @@ def open_session(
         NotFound: there is no such session, or it is another tenant's.
         Conflict: ``session_not_active``: its string was erased.
         SealBroken: it does not open under its key in its place.
+        KeyNotAtHand: see there.
     """
     # Columns, not the row: what an earlier query left in this db's memory may be from before a rotation.
     row = db.execute(

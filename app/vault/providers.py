@@ -11,62 +11,16 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from app.errors import Permanent, SealBroken, SettingsError
+from app.errors import SealBroken, SettingsError
 from app.setting_values import read_local_keys
 from app.settings import Settings
+from app.vault.wrapping import KeyProvider, KeyUnavailable, WrappedKey
 
 _NONCE_BYTES = 12
-
-
-class KeyUnavailable(Permanent):
-    """Raised when a key encryption key is not to be had (not configured, disabled, denied): the operator mends that.
-
-    Says nothing about the wrapped key, which opens again once it is mended.
-    """
-
-    code = "key_unavailable"
-
-
-class WrappedKey(NamedTuple):
-    """A data encryption key, wrapped. Opens only for its ``key_id``, by that provider's key ``wrapping_key_id``."""
-
-    key_id: str
-    provider: str
-    wrapping_key_id: str
-    ciphertext: bytes
-
-
-class KeyProvider(Protocol):
-    """Wraps data encryption keys under a key encryption key that it keeps to itself."""
-
-    @property
-    def name(self) -> str:
-        """What the settings call it."""
-        ...
-
-    def wrap(self, *, key_id: str, data_key: bytes) -> WrappedKey:
-        """Wrap a data encryption key (32 bytes); ``key_id`` is bound to it and needed to unwrap.
-
-        Raises:
-            KeyUnavailable: the key encryption key is not to be had.
-            Transient: the provider is away.
-        """
-        ...
-
-    def unwrap(self, wrapped: WrappedKey) -> bytes:
-        """Unwrap a data encryption key.
-
-        Raises:
-            SealBroken: it was wrapped by another key, for another id, or changed.
-            KeyUnavailable: the key encryption key is not to be had.
-            Transient: the provider is away.
-        """
-        ...
 
 
 class LocalKeyProvider:

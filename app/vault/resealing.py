@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnClause, LargeBinary, Text, cast, column, select, update, values
+from sqlalchemy import ColumnClause, LargeBinary, Select, Text, cast, column, select, update, values
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.database import Transaction
@@ -18,8 +18,9 @@ from app.errors import SealBroken
 from app.logs import get_logger
 from app.vault.keyring import KeyRing
 from app.vault.places import SEALED_TABLES, SealedTable
-from app.vault.providers import KeyUnavailable
 from app.vault.sealing import Place, Sealed
+from app.vault.transact import transact
+from app.vault.wrapping import KeyUnavailable
 
 BATCH_ROWS = 500
 
@@ -45,7 +46,7 @@ def reseal_rows(
 ) -> Iterator[Batch]:
     """Re-seal every row at rest under old keys, yielding after each committed batch.
 
-    A row that does not open stays as it is, with its key.
+    A row that does not open, or whose key does not unwrap, stays as it is, with its key.
 
     Raises:
         KeyUnavailable: a key is not to be had; not before the rows under the others are re-sealed.
@@ -58,8 +59,7 @@ def reseal_rows(
             after: str | None = ""
             while after is not None:
                 try:
-                    with transaction() as db:
-                        batch = _reseal_batch(db, keyring, change, after, batch_rows)
+                    batch = _reseal_batch(transaction, keyring, change, after, batch_rows)
                 except KeyUnavailable as exc:
                     away = exc
                     break
@@ -69,16 +69,33 @@ def reseal_rows(
         raise away
 
 
-def _reseal_batch(db: DatabaseSession, keyring: KeyRing, change: _Change, after: str, batch_rows: int) -> Batch:
+def _reseal_batch(transaction: Transaction, keyring: KeyRing, change: _Change, after: str, batch_rows: int) -> Batch:
+    rows_after = _rows_after(change, after, batch_rows)
+    try:
+        return transact(transaction, keyring, lambda db: _reseal_in(db, keyring, change, rows_after, batch_rows))
+    except SealBroken as exc:  # not a row's seal but a key's
+        _log.warning("rotation.broken_key", key_id=change.old_key_id, detail=exc.detail)
+    with transaction() as db:
+        broken = [row.id for row in db.execute(rows_after)]
+    return Batch(0, broken, broken[-1] if len(broken) == batch_rows else None)
+
+
+def _rows_after(change: _Change, after: str, limit: int) -> Select[Any]:
     table, model = change.table, change.table.model
-    rows = db.execute(
+    return (
         select(model.id, model.tenant_id, *(getattr(model, name) for name in table.purposes))
         .where(model.key_id == change.old_key_id, model.id > after, table.at_rest)
         .order_by(model.id)
-        .limit(batch_rows)
+        .limit(limit)
         # Not FOR UPDATE: rows that merely refer to these (foreign keys) need not wait.
         .with_for_update(skip_locked=True, key_share=True)
-    ).all()
+    )
+
+
+def _reseal_in(
+    db: DatabaseSession, keyring: KeyRing, change: _Change, rows_after: Select[Any], batch_rows: int
+) -> Batch:
+    rows = db.execute(rows_after).all()
     resealed: list[tuple[Any, ...]] = []
     broken: list[str] = []
     for record_id, tenant_id, *ciphertexts in rows:
@@ -88,7 +105,7 @@ def _reseal_batch(db: DatabaseSession, keyring: KeyRing, change: _Change, after:
             _log.warning("rotation.broken_seal", record=record_id, key_id=change.old_key_id)
             broken.append(record_id)
     if resealed:
-        _write(db, table, resealed)
+        _write(db, change.table, resealed)
     return Batch(len(resealed), broken, rows[-1].id if len(rows) == batch_rows else None)
 
 

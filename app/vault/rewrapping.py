@@ -14,7 +14,7 @@ from app.database import Transaction
 from app.models import EncryptionKey
 from app.vault.audit import record_event
 from app.vault.keyring import KeyRing
-from app.vault.providers import WrappedKey
+from app.vault.wrapping import WrappedKey
 
 
 def rewrap_keys(

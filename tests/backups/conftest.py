@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.vault.providers import KeyProvider
+from app.vault.wrapping import KeyProvider
 from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket, rclone_s3
 from tests.vault.parts import (
     Vault,

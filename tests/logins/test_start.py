@@ -31,6 +31,7 @@ def start(core: Core, *, tenant: str = "alice", key: str | None = None, **fields
 
 def give_session(core: Core, *, tenant: str = "alice") -> str:
     """Give the tenant an active session of USER."""
+    core.keyring.fetch(None, why="to seal a session")
     with core.transaction() as db:
         return claim_session(
             db,

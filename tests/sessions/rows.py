@@ -25,6 +25,7 @@ def give_session(core: Core, *, tenant: str = "alice", **columns: Any) -> tuple[
         columns: to set afterwards.
     """
     string = make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(2, "127.0.0.1", 4430))
+    core.keyring.fetch(None, why="to seal a session")
     with core.transaction() as db:
         session_id = claim_session(
             db,

@@ -223,6 +223,7 @@ class Stage(AbstractContextManager["Stage"]):
         return [LoggedIn(*each) for each in zip(users, strings, strict=True)]
 
     def _claim(self, tenant: str, user_id: int, string_session: str, metadata: dict[str, Any]) -> str:
+        self.core.keyring.fetch(None, why="to seal a session")
         with self.core.transaction() as db:
             return claim_session(
                 db,

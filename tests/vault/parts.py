@@ -24,9 +24,10 @@ from app.metrics import make_metrics
 from app.models import AuditEvent, EncryptionKey, LeavingAuthKey, Login, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.keyring import KeyRing
 from app.vault.places import LEAVING_AUTH_KEYS, LOGINS, session_place, webhook_secret_place
-from app.vault.providers import KeyProvider, LocalKeyProvider
+from app.vault.providers import LocalKeyProvider
 from app.vault.rotation import RotationReport, rotate_keys
 from app.vault.sealing import Place, Sealed
+from app.vault.wrapping import KeyProvider
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
 

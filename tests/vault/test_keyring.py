@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Event
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, QueuePool, func, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.database import make_engine, make_transaction
 from app.errors import SealBroken, Transient
 from app.models import EncryptionKey
-from app.vault.providers import WrappedKey
+from app.vault.keyring import KeyNotAtHand
 from app.vault.sealing import Place
+from app.vault.transact import transact
+from app.vault.wrapping import WrappedKey
 from tests.vault.parts import ALICE, Vault, make_local_provider, make_ring, make_vault
 from tests.waiting import wait_until
 
@@ -101,21 +106,61 @@ def test_an_idle_process_forgets_its_keys(vault: Vault) -> None:
     wait_until(lambda: not ring._data_keys, within_seconds=5)
 
 
-def test_the_ring_never_waits_for_its_callers_connections(vault: Vault) -> None:
-    """Threads that hold every connection of the pool while they open a value all get it."""
+class SlowProvider:
+    """The vault's provider, which takes its time, and notes how many connections its callers hold meanwhile."""
+
+    def __init__(self, vault: Vault, engine: Engine) -> None:
+        self.name = vault.provider.name
+        self.held: list[int] = []
+        self._provider = vault.provider
+        self._engine = engine
+
+    def wrap(self, *, key_id: str, data_key: bytes) -> WrappedKey:
+        """As the vault's."""
+        self._take_time()
+        return self._provider.wrap(key_id=key_id, data_key=data_key)
+
+    def unwrap(self, wrapped: WrappedKey) -> bytes:
+        """As the vault's."""
+        self._take_time()
+        return self._provider.unwrap(wrapped)
+
+    def _take_time(self) -> None:
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        self.held.append(pool.checkedout())
+        time.sleep(0.5)  # what a slow KMS takes, at its best
+        self.held.append(pool.checkedout())
+
+
+def test_no_transaction_is_open_while_a_key_is_fetched(vault: Vault) -> None:
+    """A slow KMS holds no row lock and no pooled connection, and each of ten callers gets what it opens."""
+    sealed = vault.keyring.seal(PLACE, b"secret")
+    engine = make_engine(vault.database_url, pool_size=2)
+    transaction, provider = make_transaction(engine), SlowProvider(vault, engine)
+    ring = replace(vault, provider=provider).another_process()
+
+    def read_and_open(db: DatabaseSession) -> bytes:
+        db.execute(text("SELECT 1"))
+        return ring.open(PLACE, sealed)
+
+    with ThreadPoolExecutor(10) as threads:
+        opened = threads.map(lambda _: transact(transaction, ring, read_and_open), range(10))
+        assert list(opened) == [b"secret"] * 10
+    assert provider.held == [0, 0]
+    engine.dispose()
+
+
+def test_a_forgotten_place_is_found(vault: Vault) -> None:
+    """Whoever seals or opens in a bare transaction, without the key at hand, hears so; the provider is not asked."""
     sealed = vault.keyring.seal(PLACE, b"secret")
     ring = vault.another_process()
-    transaction = make_transaction(make_engine(vault.database_url, pool_size=1))  # and 4 more in a pinch
-    barrier = Barrier(5)
-
-    def open_inside_a_transaction(_: int) -> bytes:
-        with transaction() as db:
-            db.execute(text("SELECT 1"))
-            barrier.wait()
-            return ring.open(PLACE, sealed)
-
-    with ThreadPoolExecutor(5) as threads:
-        assert list(threads.map(open_inside_a_transaction, range(5))) == [b"secret"] * 5
+    with pytest.raises(KeyNotAtHand), vault.transaction():
+        ring.open(PLACE, sealed)
+    with pytest.raises(KeyNotAtHand), vault.transaction():
+        ring.seal(PLACE, b"secret")
+    with vault.transaction():
+        assert vault.keyring.open(PLACE, sealed) == b"secret"
 
 
 def test_another_process_notices_a_new_active_key_within_its_limit(vault: Vault) -> None:

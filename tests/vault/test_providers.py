@@ -19,7 +19,8 @@ import pytest
 from app.errors import AppError, SealBroken, SettingsError, Transient
 from app.settings import Settings
 from app.vault.kms import KmsKeyProvider
-from app.vault.providers import KeyProviders, KeyUnavailable, LocalKeyProvider, WrappedKey, make_key_provider
+from app.vault.providers import KeyProviders, LocalKeyProvider, make_key_provider
+from app.vault.wrapping import KeyUnavailable, WrappedKey
 from devstack.ports import free_port
 from tests.vault.parts import make_local_provider
 

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from app.models import EncryptionKey, TelegramSession
 from app.vault.kms import KmsKeyProvider
-from app.vault.providers import KeyProviders, KeyUnavailable
+from app.vault.providers import KeyProviders
 from app.vault.rewrapping import rewrap_keys
+from app.vault.wrapping import KeyUnavailable
 from tests.vault.parts import Vault, add_sessions, make_local_provider, make_ring
 
 

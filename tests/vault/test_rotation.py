@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,9 +14,9 @@ from app.clock import utc_now
 from app.logins.store import end_from_outside
 from app.models import BackupObject, EncryptionKey, Login, TelegramSession, WebhookEndpoint
 from app.vault.places import LOGINS, session_place, webhook_secret_place
-from app.vault.providers import KeyUnavailable
 from app.vault.rotation import settle_states
 from app.vault.sealing import Sealed
+from app.vault.wrapping import KeyUnavailable
 from tests.vault.parts import (
     ALICE,
     BOB,
@@ -162,11 +163,12 @@ def test_a_locked_row_is_left_for_the_next_run(vault: Vault) -> None:
     """Rotation never waits for a writer, and the writer's value is the one that is re-sealed."""
     strings = add_sessions(vault, 3)
     locked, replaced_by = sorted(strings)[0], make_string_session()
-    with vault.transaction() as db:
+    with vault.transaction() as db, ThreadPoolExecutor(1) as another_worker:
         db.execute(select(TelegramSession).where(TelegramSession.id == locked).with_for_update())
-        report = vault.rotate()
+        report = another_worker.submit(vault.rotate).result()
         assert (report.resealed, report.left) == (2, 1)
-        sealed = vault.keyring.seal(session_place(ALICE, locked), replaced_by.encode())
+        place = session_place(ALICE, locked)
+        sealed = another_worker.submit(vault.keyring.seal, place, replaced_by.encode()).result()
         db.execute(
             update(TelegramSession)
             .where(TelegramSession.id == locked)

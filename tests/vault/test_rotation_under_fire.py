@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from app.vault.keyring import KeyRing
 from app.vault.opening import open_session
 from app.vault.places import LOGINS, session_place
 from app.vault.sealing import Place
+from app.vault.transact import transact
 from tests.vault.parts import (
     ALICE,
     Vault,
@@ -58,10 +60,10 @@ def test_nothing_fails_while_keys_rotate(vault: Vault) -> None:
         while not done.is_set():
             operations += 1
             session_id = dice.choice(mine)
-            with vault.transaction() as db:
-                opened = open_session(
-                    db, keyring=ring, tenant_id=ALICE, session_id=session_id, actor=f"t{number}", reason="test"
-                )
+            read = partial(
+                open_session, keyring=ring, tenant_id=ALICE, session_id=session_id, actor=f"t{number}", reason="test"
+            )
+            opened = transact(vault.transaction, ring, read)
             assert opened == expected[session_id]
             _write_something(vault, ring, dice, session_id, expected, logins)
         return operations
