@@ -6,7 +6,7 @@ Ignore a flood wait, use one key in parallel, call without a pause.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from sandbox.mtproto.auth_keys import AuthKey
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sandbox.mtproto.connection import Connection
 
 PACE_SECONDS: Final = 0.2
+
+Waiter = tuple[str, int | str]
+"""Whom a flood wait holds for: a kind (key, user or phone) and which one."""
 
 
 class Violations:
@@ -31,31 +34,26 @@ class Violations:
         self._takeover_seconds = takeover_seconds
         self.counts: Counter[str] = Counter(flood_wait=0, parallel_auth_key=0, unpaced=0)
         self._clock = clock
-        self._waits: dict[tuple[str, int | str, str], float] = {}
+        self._waits: dict[tuple[Waiter, str], float] = {}
         self._last_calls: dict[int, tuple[float, int]] = {}
         self._owners: dict[int, tuple[Connection, float]] = {}
 
     # -- flood waits
 
-    def start_wait(
-        self, method: str, seconds: float, *, key_id: int, user_id: int | None, phone: str | None = None
-    ) -> None:
-        """Note that this key, this user and this phone number must not be used to call a method for so many seconds.
-
-        Telegram counts codes by phone number and passwords by account, whoever asks.
-        """
+    def start_wait(self, method: str, seconds: float, *, whom: Collection[Waiter]) -> None:
+        """Note that these must not call a method for so many seconds."""
         now = self._clock()
-        self._waits = {who: until for who, until in self._waits.items() if until > now}
-        for who in _callers(method, key_id, user_id, phone):
-            self._waits[who] = now + seconds
+        self._waits = {wait: until for wait, until in self._waits.items() if until > now}
+        for waiter in whom:
+            self._waits[waiter, method] = now + seconds
 
-    def check_wait(self, method: str, *, key_id: int, user_id: int | None, phone: str | None = None) -> int:
+    def check_wait(self, method: str, *, whom: Collection[Waiter]) -> int:
         """Count a call before its flood wait is over.
 
         Return the whole seconds still to wait, 0 when there are none.
         """
         now = self._clock()
-        until = max((self._waits.get(who, 0.0) for who in _callers(method, key_id, user_id, phone)), default=0.0)
+        until = max((self._waits.get((waiter, method), 0.0) for waiter in whom), default=0.0)
         if until <= now:
             return 0
         self.counts["flood_wait"] += 1
@@ -107,11 +105,6 @@ class Violations:
         """Drop what is remembered of a key that is gone."""
         self._owners.pop(auth_key.key_id, None)
         self._last_calls.pop(auth_key.key_id, None)
-
-
-def _callers(method: str, key_id: int, user_id: int | None, phone: str | None) -> list[tuple[str, int | str, str]]:
-    named: list[tuple[str, int | str | None]] = [("key", key_id), ("user", user_id), ("phone", phone)]
-    return [(kind, who, method) for kind, who in named if who is not None]
 
 
 def _sent_apart(earlier: int, later: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
 from telethon import errors
@@ -13,7 +15,7 @@ from telethon.tl.core import RpcResult
 from telethon.tl.functions import auth
 
 from sandbox.driver import SandboxRefusedError
-from tests.sandbox.clients import TelethonClients, export, login_token_updates, own_id, soon
+from tests.sandbox.clients import API_HASH, API_ID, TelethonClients, export, login_token_updates, own_id, soon
 from tests.sandbox.wire import EXPORT, RpcFailure, Wires
 from tests.waiting import wait_until
 
@@ -71,6 +73,30 @@ async def test_a_fault_is_for_its_key_or_user(clients: TelethonClients) -> None:
     with pytest.raises(errors.SessionExpiredError):
         await own_id(other)
     assert (await own_id(one), await own_id(other)) == (alice["id"], bob["id"])
+
+
+async def test_a_fault_is_for_its_user_before_the_login_is_complete(clients: TelethonClients) -> None:
+    """Whose login it is is told by the phone number in the request, or by the scan."""
+    driver = clients.sandbox.driver
+    alice, bob = (driver.create_account(password="secret", dc_id=2) for _ in range(2))
+    send = [auth.SendCodeRequest(each["phone"], API_ID, API_HASH, types.CodeSettings()) for each in (alice, bob)]
+    for method in ("auth.sendCode", "auth.signIn", "auth.exportLoginToken"):
+        driver.add_fault(method, error=f"FLOOD_WAIT_{len(method)}", user_id=bob["id"])
+    for account, request in zip((alice, bob), send, strict=True):
+        client, theirs = await clients.connect(), account is bob
+        with wait_of("auth.sendCode") if theirs else nullcontext():
+            await client(request)
+        with wait_of("auth.signIn") if theirs else pytest.raises(errors.PhoneCodeExpiredError):
+            await client(auth.SignInRequest(account["phone"], "hash", "12345"))
+        await clients.scan(account, await export(client))
+        with wait_of("auth.exportLoginToken") if theirs else pytest.raises(errors.SessionPasswordNeededError):
+            await export(client)
+    assert driver.faults() == []
+
+
+def wait_of(method: str) -> AbstractContextManager[Any]:
+    """Expect the flood wait that the test put there for this method."""
+    return pytest.raises(errors.FloodWaitError, match=f"{len(method)} seconds")
 
 
 async def test_a_delayed_call_is_answered_late_and_others_meanwhile(wires: Wires) -> None:

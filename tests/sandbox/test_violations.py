@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from telethon import errors
-from telethon.tl import functions
+from telethon.tl import functions, types
 from telethon.tl.core import RpcResult
 
 from sandbox.telegram.violations import PACE_SECONDS
-from tests.sandbox.clients import TelethonClients, export, own_id
+from tests.sandbox.clients import API_HASH, API_ID, TelethonClients, export, own_id
 from tests.sandbox.conftest import OwnClients, OwnWires
 from tests.sandbox.wire import EXPORT, RpcFailure, Wires
 
@@ -50,6 +51,67 @@ async def test_a_flood_wait_binds_the_user_on_every_key(clients: TelethonClients
         with pytest.raises(errors.FloodWaitError):
             await own_id(client)
     assert counted(clients, "flood_wait") == before + 1
+
+
+def send_to(phone: str) -> functions.auth.SendCodeRequest:
+    """Ask for a code to this phone number."""
+    return functions.auth.SendCodeRequest(phone, API_ID, API_HASH, types.CodeSettings())
+
+
+async def test_a_flood_wait_for_codes_is_the_phone_numbers(wires: Wires) -> None:
+    """Whoever asks has to wait, however the number is written; the same key may ask about another number."""
+    before = counted(wires, "flood_wait")
+    wire, other, driver = await wires.start(), await wires.start(), wires.sandbox.driver
+    phone, free = (driver.create_account(dc_id=2)["phone"] for _ in range(2))
+    driver.add_fault("auth.sendCode", error="FLOOD_WAIT_60")
+    with pytest.raises(RpcFailure, match="FLOOD_WAIT_60"):
+        await wire.call(send_to(phone))
+    assert await wire.call(send_to(free))
+    assert counted(wires, "flood_wait") == before
+    with pytest.raises(RpcFailure, match=r"FLOOD_WAIT_(60|59)"):
+        await other.call(send_to(f"+{phone[:3]} {phone[3:]}"))
+    assert counted(wires, "flood_wait") == before + 1
+
+
+async def test_a_flood_wait_for_passwords_is_the_accounts_before_it_is_logged_in(clients: TelethonClients) -> None:
+    """A key that waits for the account's password has its waits, too; a key that waits for another's has not."""
+    driver = clients.sandbox.driver
+    before = counted(clients, "flood_wait")
+    carol, dave = (driver.create_account(password="secret") for _ in range(2))
+    pending = [await waiting_for_password(clients, account) for account in (carol, carol, dave)]
+    driver.add_fault("account.getPassword", error="FLOOD_WAIT_60", user_id=carol["id"])
+    ask = functions.account.GetPasswordRequest()
+    await pending[2](ask)
+    with pytest.raises(errors.FloodWaitError):
+        await pending[0](ask)
+    await pending[2](ask)
+    assert counted(clients, "flood_wait") == before
+    with pytest.raises(errors.FloodWaitError):
+        await pending[1](ask)
+    assert counted(clients, "flood_wait") == before + 1
+
+
+async def waiting_for_password(clients: TelethonClients, account: dict[str, Any]) -> Any:
+    """A client whose login token the account has accepted, and that lacks the password."""
+    client = await clients.connect(dc_id=account["dc_id"])
+    await clients.scan(account, await export(client))
+    with pytest.raises(errors.SessionPasswordNeededError):
+        await export(client)
+    return client
+
+
+async def test_a_flood_wait_for_login_tokens_is_the_keys(clients: TelethonClients) -> None:
+    """Two logins of one account have nothing to do with each other while they wait for its password."""
+    driver = clients.sandbox.driver
+    before = counted(clients, "flood_wait")
+    carol = driver.create_account(password="secret")
+    one, other = [await waiting_for_password(clients, carol) for _ in range(2)]
+    driver.add_fault("auth.exportLoginToken", error="FLOOD_WAIT_60", times=1)
+    with pytest.raises(errors.FloodWaitError):
+        await export(one)
+    with pytest.raises(errors.SessionPasswordNeededError):
+        await export(other)
+    assert counted(clients, "flood_wait") == before
 
 
 async def test_a_call_after_its_flood_wait_is_not_counted(wires: Wires) -> None:
