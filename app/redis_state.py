@@ -98,7 +98,7 @@ def flood_gate_key(method: str, scope: str) -> str:
 
 
 def flood_storm_keys(method: str, api_id: int) -> tuple[str, str]:
-    """When each scope of an api_id last met a wait of the method, and until when; both live for a minute."""
+    """Sorted sets, over the people at an api_id who met waits of the method: when they did last, and until when they wait."""
     prefix = f"latchkey:flood-storm:api:{api_id}:{method}"
     return f"{prefix}:met", f"{prefix}:until"
 

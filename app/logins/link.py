@@ -257,7 +257,6 @@ class Link:
 
     def _start_anew(self) -> None:
         self.account, self._accepted = None, False
-        self._caller.caller.telegram_user_id = None
         self._caller.new_auth_key()
 
     async def _call(self, request: Any) -> Any:

@@ -124,8 +124,7 @@ async def _log_out(
         handshakes=telegram.handshakes,
         receive_updates=False,
     )
-    who = Caller(core.settings, api_id=identity.api_id, login_id=row.login_id)
-    who.use_auth_key(auth_key)
+    who = Caller(core.settings, api_id=identity.api_id, login_id=row.login_id, auth_key=auth_key)
     caller = PacedCaller(floods=telegram.floods, metrics=core.metrics, caller=who, fresh=False)
     try:
         with contextlib.suppress(NotAuthorized):

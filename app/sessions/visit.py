@@ -22,8 +22,13 @@ class Visit:
         self._telegram = telegram
         self._held = held
         self._connection: TelegramConnection | None = None
-        caller = Caller(core.settings, api_id=held.identity.api_id, telegram_user_id=held.row.telegram_user_id)
-        caller.use_auth_key(held.auth_key)
+        caller = Caller(
+            core.settings,
+            api_id=held.identity.api_id,
+            auth_key=held.auth_key,
+            # Before Telegram has said whose it is, an imported session's account is only claimed.
+            telegram_user_id=held.row.telegram_user_id if held.row.last_validated_at else None,
+        )
         self._caller = PacedCaller(
             floods=telegram.floods, metrics=core.metrics, caller=caller, fresh=False, guard=self._guard
         )

@@ -83,14 +83,17 @@ class PacedCaller:
         """
         gate = self.caller.gate_of(request)
         method = gate.method
-        await self._floods.check(gate)
         await self._pace()
+        # After the pause, not before: meanwhile another worker may have been told to wait.
+        await self._floods.check(gate)
         if guarded:
             await self._guard()
         started = time.monotonic()
         outcome = "ok"
         try:
-            return await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
+            answer = await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
+            self.caller.learn_from(answer)
+            return answer
         except FloodWait as exc:
             outcome = "flood_wait"
             await self._floods.close(gate, wait_seconds=exc.wait_seconds)

@@ -131,6 +131,66 @@ def test_one_phone_numbers_wait_holds_for_whoever_asks(stage: Stage) -> None:
     assert stage.violations() == {}
 
 
+def test_one_accounts_wait_for_passwords_holds_in_all_its_logins(stage: Stage) -> None:
+    """Telegram counts passwords by account, and nobody knows the account yet: its other login, at Bob's, waits all the same."""
+    account = stage.telegram.create_account(password="secret")
+    mine, theirs = (asked_for_password(stage, account, tenant=tenant) for tenant in ("alice", "bob"))
+    stage.telegram.add_fault(method="auth.checkPassword", error="FLOOD_WAIT_4", user_id=account["id"])
+    submit_password(stage.core, login_id=mine, reader=ALICE, password="secret")
+    stage.wait_for(mine, "password_required", when=lambda login: login.retry_after)
+    submit_password(stage.core, login_id=theirs, reader=Reader(tenant_id="bob"), password="secret")
+    stage.wait_for(theirs, "password_required", tenant="bob", when=lambda login: login.retry_after)
+    assert stage.calls("auth.checkPassword") == 1
+    stage.wait_for(mine, "authorized")
+    stage.wait_for(theirs, "authorized", tenant="bob")
+    assert stage.violations() == {}
+
+
+def test_one_person_in_many_logins_is_no_storm(stage: Stage) -> None:
+    """Who has used up the tries at the own password in four logins makes nobody else wait."""
+    account, bob = (stage.telegram.create_account(password="secret") for _ in range(2))
+    login_ids = [asked_for_password(stage, account, tenant="alice") for _ in range(4)]
+    stage.telegram.add_fault(method="auth.checkPassword", error="FLOOD_WAIT_900", times=4, user_id=account["id"])
+    for login_id in login_ids:
+        submit_password(stage.core, login_id=login_id, reader=ALICE, password="wrong")
+        assert stage.wait_for(login_id, "failed").reason == "flood_wait"
+    theirs = begin(stage, bob, tenant="bob", by_code=False)
+    finish(stage, theirs, bob, tenant="bob", by_code=False)
+    assert stage.violations() == {}
+
+
+def asked_for_password(stage: Stage, account: dict[str, Any], *, tenant: str) -> str:
+    """A login that the account has scanned, and that waits for its password."""
+    login_id = begin(stage, account, tenant=tenant, by_code=False)
+    stage.telegram.scan(account["id"], stage.wait_for_qr(login_id, tenant=tenant))
+    stage.wait_for(login_id, "password_required", tenant=tenant)
+    return login_id
+
+
+def test_a_wait_for_a_log_out_is_kept_after_the_login(stage: Stage) -> None:
+    """The login knew the account, whoever logs its key out later knows the key: none of them asks early, nobody else waits."""
+    expected, mallory, bob = (stage.telegram.create_account() for _ in range(3))
+    stage.telegram.add_fault(method="auth.logOut", error="FLOOD_WAIT_4", user_id=mallory["id"])
+    login_id = stage.start(telegram_user_id=expected["id"]).login.id
+    stage.telegram.scan(mallory["id"], stage.wait_for_qr(login_id))
+    assert stage.wait_for(login_id, "failed").reason == "ownership_mismatch"
+    wait_until(lambda: stage.calls("auth.logOut") == 1)
+    wait_until(lambda: stage.outcomes)
+    stage.log_out_left_keys()
+    assert stage.calls("auth.logOut") == 1
+    other = stage.start(tenant="bob", telegram_user_id=expected["id"]).login.id
+    stage.telegram.scan(bob["id"], stage.wait_for_qr(other, tenant="bob"))
+    wait_until(lambda: stage.telegram.authorizations(bob["id"]) == [])
+    wait_until(lambda: logged_out_later(stage, mallory["id"]))
+    assert stage.violations() == {}
+
+
+def logged_out_later(stage: Stage, user_id: int) -> bool:
+    """Have the keys that were left behind logged out, as if their time had come; whether the account is rid of them."""
+    stage.log_out_left_keys()
+    return stage.telegram.authorizations(user_id) == []
+
+
 def test_a_storm_over_many_accounts_closes_the_apis_gate(stage: Stage) -> None:
     """Three people meet waits of one method: the fourth is not even asked about, until the longest wait is over."""
     stage.telegram.add_fault(method="auth.exportLoginToken", error="FLOOD_WAIT_4", times=3)

@@ -252,10 +252,10 @@ class Stage(AbstractContextManager["Stage"]):
         connection = TelegramConnection(
             identity=identity, data_centre=data_centre, auth_key=None, handshakes=self.parts.handshakes
         )
-        who = Caller(self.settings, api_id=identity.api_id, telegram_user_id=user_id)
-        caller = PacedCaller(floods=self.parts.floods, metrics=self.core.metrics, caller=who, fresh=True)
         export = ExportLoginTokenRequest(identity.api_id, identity.api_hash, [])
         await connection.open()
+        who = Caller(self.settings, api_id=identity.api_id, auth_key=connection.auth_key)
+        caller = PacedCaller(floods=self.parts.floods, metrics=self.core.metrics, caller=who, fresh=True)
         try:
             token = (await caller.call(connection, export)).token
             url = "tg://login?token=" + base64.urlsafe_b64encode(token).decode().rstrip("=")

@@ -85,6 +85,18 @@ def test_another_accounts_session_is_refused_and_not_logged_out(stage: Stage) ->
     assert mismatches == 1
 
 
+def test_the_flood_wait_of_an_account_that_is_only_claimed_is_not_that_accounts(stage: Stage) -> None:
+    """Bob says that his session is Alice's user: until Telegram has said so, its waits change nothing for hers."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    claimed = stage.logged_in()
+    bring(stage, claimed.string_session, tenant="bob", telegram_user_id=user_id)
+    stage.telegram.add_fault("users.getUsers", error="FLOOD_WAIT_900", user_id=claimed.user_id)
+    assert run_import(stage) == {"flood_wait": 1}
+    assert stage.validate(session_id) == {"ok": 1}
+    assert stage.violations() == {}
+
+
 def test_a_dead_session_becomes_invalid_by_its_cause(stage: Stage) -> None:
     """As any other."""
     user_id = stage.account()
