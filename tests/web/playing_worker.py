@@ -42,9 +42,10 @@ class PlayingWorker:
             qr_expires_at=None,
         )
 
-    def ask_code(self) -> None:
-        """Want the login code."""
-        self.advance(status="code_required", code={"delivery": "app", "length": 5, "attempts_left": 3})
+    def ask_code(self, *, delivery: str = "app", length: int | None = 5, **known: Any) -> None:
+        """Want the login code; ``known`` is what else the row says of it."""
+        code = {"delivery": delivery, "length": length, "attempts_left": 3, **known}
+        self.advance(status="code_required", code=code)
 
     def take_answer(self, what: str) -> str:
         """Wait for what the user typed, and take it."""

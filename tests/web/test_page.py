@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -110,10 +111,68 @@ def test_the_code_form_passes_the_code_on(live: Live, page: Page) -> None:
     page.evaluate("document.getElementById('resend').click()")
     page.wait_for("/A new code is on its way/.test(document.body.innerText)")
     assert worker.take_answer("code") == RESEND
-    page.type("1-234")
-    assert worker.take_answer("code") == "1234"
+    page.type("1-2345")
+    assert worker.take_answer("code") == "12345"
     worker.finish("failed", reason="phone_invalid")
     status(page, "does not know this phone number")
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "keyboard"),
+    [
+        ({"delivery": "sms"}, "by SMS", "numeric"),
+        ({"delivery": "call"}, "is calling you", "numeric"),
+        ({"delivery": "fragment"}, "fragment.com", "numeric"),
+        ({"delivery": "email", "length": 6, "pattern": "a***e@example.com"}, "a***e@example.com", "numeric"),
+        ({"delivery": "missed_call", "length": 6, "pattern": "4477"}, "the last 6 digits", "numeric"),
+        ({"delivery": "word", "length": None, "beginning": "c"}, "secret word by SMS. It begins with “c”.", "text"),
+        ({"delivery": "phrase", "length": None}, "secret phrase by SMS.", "text"),
+    ],
+    ids=lambda each: each.get("delivery", "") if isinstance(each, dict) else "",
+)
+def test_the_page_says_where_the_code_is(
+    live: Live, page: Page, code: dict[str, Any], says: str, keyboard: str
+) -> None:
+    """In plain words for each way of sending one, with the keyboard that the code is typed on."""
+    login = live.start_login(method="code", phone="+15551234567")
+    PlayingWorker(live.core, login["id"]).ask_code(**code)
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    assert says in page.evaluate("document.getElementById('code-delivery').textContent")
+    assert page.evaluate("document.getElementById('code').inputMode") == keyboard
+
+
+def test_a_word_is_typed_as_well_as_digits(live: Live, page: Page) -> None:
+    """What was typed goes to the server as it is, which knows what a code looks like: letters and digits of any script."""
+    login = live.start_login(method="code", phone="+15551234567")
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_code(delivery="phrase", length=None, beginning="amber")
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    page.type("amber  canyon")
+    assert worker.take_answer("code") == "amber canyon"
+    worker.ask_code(length=5)
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    page.type("١٢٣ ٤٥")
+    assert worker.take_answer("code") == "12345"
+
+
+def test_a_code_of_the_wrong_length_is_told_at_once(live: Live, page: Page) -> None:
+    """The page says so, no try is lost, and the field is open for the right one."""
+    login = live.start_login(method="code", phone="+15551234567")
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_code()
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    page.type("1234")
+    page.wait_for("document.getElementById('code-note').textContent.includes('cannot be the code')")
+    assert not page.evaluate("document.getElementById('code').readOnly")
+    assert all("422" in each for each in page.complaints)
+    page.complaints.clear()  # the browser logs every answer of that kind
+    page.evaluate("document.getElementById('code').value = ''")
+    page.type("12345")
+    assert worker.take_answer("code") == "12345"
 
 
 def test_the_page_lives_without_streams(live: Live, page: Page) -> None:

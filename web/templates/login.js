@@ -170,7 +170,9 @@
     const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
     const begins = beginning ? say("code_begins", { text: beginning }) : "";
     $("code-delivery").textContent = say(key, { length, pattern: pattern || "", beginning: begins }).trim();
-    $("code").inputMode = delivery === "word" || delivery === "phrase" ? "text" : "numeric";
+    const inWords = delivery === "word" || delivery === "phrase";
+    $("code").inputMode = inWords ? "text" : "numeric";
+    $("code").classList.toggle("words", inWords);
     renderForm("code", left);
   }
 
@@ -206,7 +208,7 @@
     $(`${kind}-form`).addEventListener("submit", async (event) => {
       event.preventDefault();
       const input = $(kind);
-      const typed = kind === "code" ? input.value.replace(/\D/g, "") : input.value;
+      const typed = input.value; // as it is: the server knows what a code looks like, and a password may be anything
       if (!typed || !login[kind] || input.readOnly) return input.focus();
       asked = { kind, attempts: login[kind].attempts_left, until: Date.now() + ANSWER_MS };
       input.removeAttribute("aria-invalid");
