@@ -15,9 +15,17 @@ _TIMEOUT_SECONDS = 45  # longer than the longest long poll
 
 
 class CallRefused(AppError):
-    """Raised when the server says no; the message is the server's own sentence."""
+    """Raised when the server says no; the message is the server's own sentence.
+
+    Args:
+        status: the answer's HTTP status; None when no server was asked.
+    """
 
     code = "call_refused"
+
+    def __init__(self, detail: str, *, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
 
 
 class Api:
@@ -46,11 +54,21 @@ class Api:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310  # as above
                 return _read_object(response.read())
         except urllib.error.HTTPError as exc:
-            problem = _read_object(exc.read())
-            error = Transient if exc.code in {502, 503, 504} else CallRefused
-            raise error(problem.get("detail") or f"{self._url} answered {exc.code}.") from exc
+            sentence = _sentence(_read_object(exc.read())) or f"{self._url} answered {exc.code}."
+            if exc.code in {502, 503, 504}:
+                raise Transient(sentence) from exc
+            raise CallRefused(sentence, status=exc.code) from exc
         except (OSError, http.client.HTTPException) as exc:
             raise Transient(f"{self._url} does not answer: {getattr(exc, 'reason', exc)}") from exc
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """What a problem says, with what is wrong with each field; empty when it is none of ours."""
+    detail, errors = problem.get("detail"), problem.get("errors", [])
+    if not isinstance(detail, str) or not isinstance(errors, list):
+        return ""
+    fields = [f"{each.get('field')} {each.get('message')}." for each in errors if isinstance(each, dict)]
+    return " ".join([detail, *fields])
 
 
 def _read_object(raw: bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _FINAL = frozenset({"authorized", "expired", "failed", "cancelled"})
 _LONG_POLL_SECONDS = 25
 _TRIES = 15
 _PAUSE_SECONDS = 2.0
+_TYPE_AGAIN = (422, 429)  # it cannot be the code; too many tries within a minute
 
 _URL_NAMES = ["LATCHKEY_URL", "PUBLIC_URL"]
 _API_KEY_NAMES = ["LATCHKEY_API_KEY", "API_KEY"]
@@ -102,11 +103,18 @@ def _answer(api: Api, current: Login, kind: str) -> None:
     else:
         code = current["code"]
         question = f"Login code ({_where(code)}), {code['attempts_left']} tries left"
-    typed = click.prompt(question, hide_input=kind == "password")
+    while not _passed_on(api, current, kind, click.prompt(question, hide_input=kind == "password")):
+        pass  # the login has not moved on: it is asked again here, or nowhere
+
+
+def _passed_on(api: Api, current: Login, kind: str, typed: str) -> bool:
+    """Pass on what was typed, and tell whether there is nothing more to type now."""
     try:
         api.call("POST", f"/v1/logins/{current['id']}/{kind}", {kind: typed})
     except CallRefused as exc:
-        click.echo(exc.detail, err=True)  # the login has moved on meanwhile: its next version says where to
+        click.echo(exc.detail, err=True)
+        return exc.status not in _TYPE_AGAIN  # else the login has moved on meanwhile: its next version says where to
+    return True
 
 
 def _where(code: dict[str, Any]) -> str:

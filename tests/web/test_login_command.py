@@ -115,11 +115,28 @@ def test_a_phone_login_asks_for_the_code(live: Live, threads: ThreadPoolExecutor
     assert (played.result(), result.exit_code) == ("12345", 0)
 
 
+def test_a_code_that_cannot_be_the_one_is_asked_for_again(live: Live, threads: ThreadPoolExecutor) -> None:
+    """The login has not moved on, so that nothing else would ask; what is wrong with it is said, and where it was sent."""
+
+    def play() -> str:
+        worker = worker_of(live, 1005)
+        worker.ask_code(delivery="email", length=6, pattern="a***e@example.com")
+        code = worker.take_answer("code")
+        worker.finish("authorized")
+        return code
+
+    played = threads.submit(play)
+    result = run(live, "--telegram-user-id", "1005", "--phone", "00 1 (555) 123-4567", typed="1234\n123 456\n")
+    assert (played.result(), result.exit_code) == ("123456", 0)
+    assert result.output.count("sent by e-mail to a***e@example.com") == 2
+    assert "must have 6 digits; this has 4" in result.output
+
+
 @pytest.mark.parametrize(
     ("words", "environment", "says"),
     [
         ((), {"LATCHKEY_API_KEY": "lk_wrong"}, "This API key is not valid."),
-        (("--phone", "12"), {}, "Check phone."),
+        (("--phone", "12"), {}, "Check phone. phone must be an international number"),
         ((), {"LATCHKEY_URL": "http://127.0.0.1:1"}, "does not answer"),
         ((), {"LATCHKEY_URL": "ftp://x"}, "no http:// or https:// address"),
     ],
