@@ -32,11 +32,19 @@ from app.logins.inbox import Inbox
 from app.logins.link import KeyState, Link
 from app.logins.owned import OwnedLogin
 from app.logins.secrets import RESEND, phone_place
+from app.logins.view import FailureReason
 from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 from app.vault.sealing import Sealed
 
 ATTEMPTS = 5
-_BAD_PHONES = ("PHONE_NUMBER_INVALID", "PHONE_NUMBER_UNOCCUPIED")
+_REFUSALS: dict[str, FailureReason] = {
+    "PHONE_NUMBER_BANNED": "account_banned",
+    "PHONE_NUMBER_INVALID": "phone_invalid",
+    "PHONE_NUMBER_UNOCCUPIED": "phone_invalid",
+    "PHONE_NUMBER_APP_SIGNUP_FORBIDDEN": "phone_invalid",
+    "SMS_CODE_CREATE_FAILED": "code_undeliverable",
+    "UPDATE_APP_TO_LOGIN": "code_undeliverable",
+}
 _CODE_IS_WRONG = ("PHONE_CODE_INVALID", "PHONE_CODE_EMPTY", "CODE_INVALID", "EMAIL_CODE_INVALID")
 _CODE_IS_OLD = ("PHONE_CODE_EXPIRED", "EMAIL_VERIFY_EXPIRED")
 _NO_OTHER_WAY = ("SEND_CODE_UNAVAILABLE", "PHONE_CODE_EXPIRED")
@@ -101,25 +109,27 @@ class PhoneCode:
             except MigrateTo as exc:
                 await self._link.move_to(exc.dc_id, call="auth.sendCode")
             except TelegramRefused as exc:
-                if exc.error == "PHONE_NUMBER_BANNED":
-                    raise LoginFailed("account_banned") from exc
-                if exc.error in _BAD_PHONES:
-                    raise LoginFailed("phone_invalid") from exc
+                _fail_if_final(exc)
                 raise
             else:
                 return await self._show(phone, sent)
 
     async def _resend(self, phone: _Phone) -> _Phone:
+        """Have the code sent once more, by the next way. Where there is none for us, the login goes on with what was sent."""
         assert phone.code_hash is not None
         try:
             return await self._show(phone, await self._link.call(ResendCodeRequest(phone.number, phone.code_hash)))
+        except LoginFailed as exc:  # nobody could answer: no reason to end a login that has a code
+            why: str = exc.reason
         except TelegramRefused as exc:
             if exc.error == "PHONE_CODE_EXPIRED":
                 return await self._send(phone)
             if exc.error != "SEND_CODE_UNAVAILABLE":
                 raise
-            self._owned.log.info("login.code_cannot_be_resent")
-            return phone
+            why = exc.error
+        self._owned.log.info("login.code_cannot_be_resent", why=why)
+        await self._owned.advance(code={**(self._owned.login.code or {}), "no_other_way": True})
+        return phone
 
     async def _show(self, phone: _Phone, sent: Any, *, last_way: bool = False) -> _Phone:
         """Keep what the code goes by, and tell the user where it went.
@@ -160,8 +170,7 @@ class PhoneCode:
         except PasswordNeeded:
             return KeyState.PASSWORD_PENDING
         except TelegramRefused as exc:
-            if exc.error == "PHONE_NUMBER_UNOCCUPIED":
-                raise LoginFailed("phone_invalid") from exc
+            _fail_if_final(exc)
             raise
         if isinstance(answer, AuthorizationSignUpRequired):
             raise LoginFailed("phone_invalid")
@@ -195,6 +204,17 @@ class PhoneCode:
         assert login.key_id is not None
         text = json.dumps([phone.number, phone.code_hash]).encode()
         return self._owned.core.keyring.seal_under_key(login.key_id, phone_place(login.tenant_id, login.id), text)
+
+
+def _fail_if_final(refused: TelegramRefused) -> None:
+    """End the login when no code will ever serve.
+
+    Raises:
+        LoginFailed: it is so.
+    """
+    reason = _REFUSALS.get(refused.error)
+    if reason is not None:
+        raise LoginFailed(reason) from refused
 
 
 def _code_hash(sent: Any, link: Link) -> str:

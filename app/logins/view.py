@@ -66,6 +66,10 @@ class CodeView(BaseModel):
         default=None, description="The e-mail address with its middle hidden, or how the caller's number looks."
     )
     attempts_left: int
+    no_other_way: bool | None = Field(
+        default=None,
+        description="True: Telegram was asked to send the code once more, and has no way that can be answered.",
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_what_does_not_apply(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

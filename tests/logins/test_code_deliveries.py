@@ -8,12 +8,18 @@ from app.errors import InvalidInput
 from app.logins.service import resend_code, submit_code
 from app.logins.typed import normalize_code, normalize_phone_number
 from tests.logins.stage import ALICE, Stage
+from tests.waiting import wait_until
 
 
 def begin(stage: Stage, *deliveries: str) -> tuple[str, int]:
     """Start a login by code for a new account whose codes are sent in these ways; ids of login and account."""
     account = stage.telegram.create_account(code_deliveries=list(deliveries))
     return stage.start(method="code", phone=f"+{account['phone']}").login.id, account["id"]
+
+
+def app_codes(stage: Stage, user_id: int) -> list[str]:
+    """The codes that came in the account's app."""
+    return [str(each["code"]) for each in stage.telegram.messages(user_id) if each["delivery"] == "app"]
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,54 @@ def test_a_resent_code_comes_by_the_next_way_and_the_old_one_stays_when_there_is
     stage.wait_for(login_id, "authorized")
 
 
+def test_a_login_says_when_there_is_no_other_way(stage: Stage) -> None:
+    """Telegram refuses to send the code again: the login shows it, and the code that was sent stays good."""
+    login_id, user_id = begin(stage, "call")
+    code = stage.wait_for(login_id, "code_required").code
+    assert code is not None
+    assert code.no_other_way is None
+    resend_code(stage.core, login_id=login_id, reader=ALICE)
+    stage.wait_for(login_id, "code_required", when=lambda each: each.code and each.code.no_other_way)
+    submit_code(stage.core, login_id=login_id, reader=ALICE, code=stage.telegram.messages(user_id)[-1]["code"])
+    stage.wait_for(login_id, "authorized")
+    assert stage.calls("auth.sendCode") == 1
+
+
+@pytest.mark.parametrize("next_way", ["payment", "email_setup", "firebase"])
+def test_asking_again_does_not_cost_the_login(stage: Stage, next_way: str) -> None:
+    """A next way that nobody can answer is no other way; a code that Telegram has ended by then is sent anew."""
+    login_id, user_id = begin(stage, "app", next_way)
+    first = stage.wait_for(login_id, "code_required").version
+    resend_code(stage.core, login_id=login_id, reader=ALICE)
+    shown = stage.wait_for(login_id, "code_required", when=lambda each: each.version > first).code
+    assert shown is not None
+    assert (shown.delivery, shown.no_other_way, shown.attempts_left) == ("app", True, 5)
+    submit_code(stage.core, login_id=login_id, reader=ALICE, code="00000")
+    wait_until(lambda: stage.calls("auth.sendCode") == 2)
+    stage.wait_for(login_id, "code_required", when=lambda each: each.code and not each.code.no_other_way)
+    submit_code(stage.core, login_id=login_id, reader=ALICE, code=app_codes(stage, user_id)[-1])
+    stage.wait_for(login_id, "authorized")
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "reason"),
+    [
+        ("auth.sendCode", "UPDATE_APP_TO_LOGIN", "code_undeliverable"),
+        ("auth.sendCode", "SMS_CODE_CREATE_FAILED", "code_undeliverable"),
+        ("auth.sendCode", "PHONE_NUMBER_APP_SIGNUP_FORBIDDEN", "phone_invalid"),
+        ("auth.signIn", "UPDATE_APP_TO_LOGIN", "code_undeliverable"),
+    ],
+)
+def test_what_telegram_refuses_to_us_is_no_defect(stage: Stage, method: str, error: str, reason: str) -> None:
+    """These are known answers, with a reason that says what helps: another number, or the QR code."""
+    stage.telegram.add_fault(method, error=error)
+    login_id, user_id = begin(stage, "app")
+    if method == "auth.signIn":
+        stage.wait_for(login_id, "code_required")
+        submit_code(stage.core, login_id=login_id, reader=ALICE, code=app_codes(stage, user_id)[-1])
+    assert stage.wait_for(login_id, "failed").reason == reason
+
+
 def test_a_code_of_the_wrong_length_costs_no_attempt(stage: Stage) -> None:
     """It cannot be the one that was sent: refused at once, and nothing is asked of Telegram."""
     login_id, _ = begin(stage, "app")
@@ -121,6 +175,7 @@ def test_a_code_of_the_wrong_length_costs_no_attempt(stage: Stage) -> None:
     [
         "12345",
         "1 2 3 4 5",
+        "1\u22122\u20103\u00a04\u20285",
         "123-45",
         "\uff11\uff12\uff13\uff14\uff15",
         "١٢٣٤٥",
@@ -137,6 +192,11 @@ def test_a_code_is_understood_in_any_form(typed: str) -> None:
 def test_words_and_callers_numbers_are_understood_too() -> None:
     """A phrase keeps single spaces; of a whole number that called the last digits are the code."""
     assert normalize_code("  blue\u00a0\n whale\u200b ", delivery="phrase", length=None) == "blue whale"
+    assert normalize_code("blue \u200e whale", delivery="phrase", length=None) == "blue whale"
+    assert normalize_code("Blue Whale", delivery="phrase", length=None) == "Blue Whale"
+    assert normalize_code("\u0645\u06cc\u200c\u0631\u0648\u062f", delivery="word", length=None) == (
+        "\u0645\u06cc\u200c\u0631\u0648\u062f"
+    ), "a joiner is a letter's shape"
     assert normalize_code("+44 770 123456", delivery="missed_call", length=6) == "123456"
 
 
@@ -145,6 +205,8 @@ def test_words_and_callers_numbers_are_understood_too() -> None:
     [
         "+4915112345678",
         "+49 (151) 123-456.78",
+        "+49 (0)151 12345678",
+        "0049 (0) 151/12345678",
         "0049 151 12345678",
         "4915112345678",
         "٤٩١٥١١٢٣٤٥٦٧٨",
@@ -156,7 +218,23 @@ def test_a_phone_number_is_understood_in_any_form(typed: str) -> None:
     assert normalize_phone_number(typed) == "+4915112345678"
 
 
-@pytest.mark.parametrize("typed", ["", "abc", "+49151x12", "0151 1234567", "12345", "+49 151 1234 5678 9012 3"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "abc",
+        "+49151x12",
+        "0151 1234567",
+        "12345",
+        "1234567",
+        "+49 151 1234 5678 9012 3",
+        "+49 151 123456, +49",
+        "+49 151 123456#12",
+        "49+151123456",
+        "+49 151 123456 ;7",
+        "+0 151 1234567",
+    ],
+)
 def test_what_is_no_international_number_is_refused(typed: str) -> None:
     """With what to do instead."""
     with pytest.raises(ValueError, match="international"):

@@ -158,6 +158,23 @@ def test_a_word_is_typed_as_well_as_digits(live: Live, page: Page) -> None:
     assert worker.take_answer("code") == "12345"
 
 
+def test_the_page_says_that_there_is_no_other_way(live: Live, page: Page) -> None:
+    """The button that asks for the code once more goes, for as long as the code is the same."""
+    login = live.start_login(method="code", phone="+15551234567")
+    worker = PlayingWorker(live.core, login["id"])
+    worker.ask_code(delivery="sms")
+    page.go(login["page_url"])
+    page.wait_for("document.activeElement.id === 'code'")
+    page.evaluate("document.getElementById('resend').click()")
+    assert worker.take_answer("code") == RESEND
+    worker.ask_code(delivery="sms", no_other_way=True)
+    page.wait_for("document.getElementById('code-note').textContent.includes('no other way')")
+    assert page.evaluate("document.getElementById('resend').hidden")
+    worker.ask_code(delivery="app")
+    page.wait_for("!document.getElementById('resend').hidden")
+    assert "no other way" not in page.evaluate("document.body.innerText")
+
+
 def test_a_code_of_the_wrong_length_is_told_at_once(live: Live, page: Page) -> None:
     """The page says so, no try is lost, and the field is open for the right one."""
     login = live.start_login(method="code", phone="+15551234567")

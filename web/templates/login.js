@@ -166,13 +166,15 @@
     renderForm("password", left);
   }
 
-  function renderCode({ delivery, length, beginning, pattern, attempts_left: left }) {
+  function renderCode({ delivery, length, beginning, pattern, no_other_way: noOtherWay, attempts_left: left }) {
     const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
     const begins = beginning ? say("code_begins", { text: beginning }) : "";
     $("code-delivery").textContent = say(key, { length, pattern: pattern || "", beginning: begins }).trim();
     const inWords = delivery === "word" || delivery === "phrase";
     $("code").inputMode = inWords ? "text" : "numeric";
     $("code").classList.toggle("words", inWords);
+    if (Boolean(noOtherWay) !== $("resend").hidden) note("code", noOtherWay ? say("no_other_way") : "", true);
+    $("resend").hidden = Boolean(noOtherWay);
     renderForm("code", left);
   }
 
@@ -291,6 +293,7 @@
     setTimeout(() => ($("resend").disabled = false), RESEND_MS);
     try {
       const response = await call("/code/resend", { method: "POST" });
+      if ($("resend").hidden) return; // it has been answered already: there is no other way
       note("code", say(response.status === 202 ? "resent" : "not_sent"), response.status === 202);
     } catch {
       note("code", say("not_sent"));
