@@ -98,6 +98,10 @@ class _Driving(click.Command):
         click.echo(json.dumps(answer, indent=2))
 
 
+def _words(_context: click.Context, _parameter: click.Parameter, value: str | None) -> list[str] | None:
+    return value.split(",") if value else None
+
+
 def _given(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None and value is not False}
 
@@ -110,6 +114,9 @@ def _given(arguments: dict[str, Any]) -> dict[str, Any]:
 @click.option("--hint", help="Hint of the 2FA password.")
 @click.option("--dc-id", type=int, help="The account's home data centre.")
 @click.option("--accept", type=click.Choice(["next_export", "at_once"]), help="When a scan authorizes the waiting key.")
+@click.option(
+    "--code-deliveries", metavar="WAY,…", callback=_words, help="How its login codes are sent, one after the other."
+)
 def account(driver: SandboxDriver, **fields: Any) -> Any:
     """Create an account."""
     return driver.create_account(**_given(fields))

@@ -11,8 +11,11 @@ _UNAUTHORIZED: Final = frozenset(
     }
 )  # fmt: skip
 _NOT_ACCEPTABLE: Final = frozenset(
-    {"AUTH_KEY_DUPLICATED", "FRESH_RESET_AUTHORISATION_FORBIDDEN", "PHONE_PASSWORD_FLOOD"}
-)
+    {
+        "AUTH_KEY_DUPLICATED", "FRESH_RESET_AUTHORISATION_FORBIDDEN", "PHONE_PASSWORD_FLOOD", "SEND_CODE_UNAVAILABLE",
+        "UPDATE_APP_TO_LOGIN",
+    }
+)  # fmt: skip
 _PATTERNS: Final = (
     (re.compile(r"\w+_MIGRATE_\d+"), 303),
     (re.compile(r"(FLOOD_WAIT|FLOOD_PREMIUM_WAIT|SLOWMODE_WAIT)_\d+"), 420),

@@ -39,6 +39,15 @@ async def test_a_login_from_the_command_line(clients: TelethonClients) -> None:
     assert answer(sandbox, "state", alice["id"], "banned")["state"] == "banned"
 
 
+def test_the_ways_of_an_accounts_codes_from_the_command_line(sandbox: RunningSandbox) -> None:
+    """In their order; without them they are the usual ones, and one that there is not is told."""
+    assert answer(sandbox, "account", "--code-deliveries", "email,sms")["code_deliveries"] == ["email", "sms"]
+    assert answer(sandbox, "account")["code_deliveries"] == ["app", "sms"]
+    refused = run(sandbox, "account", "--code-deliveries", "pigeon")
+    assert refused.exit_code == 1
+    assert "code_deliveries must be a list of: app, sms" in refused.output
+
+
 def test_faults_network_and_stats_from_the_command_line(sandbox: RunningSandbox) -> None:
     """Add, list, clear; weather; figures."""
     made = answer(sandbox, "faults", "--add", "auth.signIn", "--error", "FLOOD_WAIT_5", "--times", 3)

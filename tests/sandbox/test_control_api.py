@@ -34,6 +34,7 @@ def test_an_account_needs_nothing(sandbox: RunningSandbox) -> None:
 def test_an_account_is_what_was_asked_for(sandbox: RunningSandbox) -> None:
     """And its number is its own."""
     wanted = {"phone": "+49 151 12345678", "first_name": "Bob", "username": "bob", "dc_id": 3, "accept": "at_once"}
+    wanted["code_deliveries"] = ["email", "sms"]
     made = sandbox.driver.create_account(**wanted, password="pw", hint="the usual")
     assert made == {"id": made["id"], "state": "active", "has_password": True, **wanted, "phone": "4915112345678"}
     with pytest.raises(SandboxRefusedError, match="belongs to another account"):
@@ -50,6 +51,9 @@ def test_an_account_is_what_was_asked_for(sandbox: RunningSandbox) -> None:
         ("/accounts", '{"dc_id": true}', "dc_id must be a whole number"),
         ("/accounts", '{"dc_id": 4}', "dc_id must be one of 1, 2, 3"),
         ("/accounts", '{"phone": "home"}', "phone must hold"),
+        ("/accounts", '{"code_deliveries": "app"}', "code_deliveries must be a list of: app, sms, call"),
+        ("/accounts", '{"code_deliveries": []}', "code_deliveries must be a list of"),
+        ("/accounts", '{"code_deliveries": ["app", 7]}', "code_deliveries must be a list of"),
         ("/accounts", '{"accept": "never"}', "accept must be one of: next_export, at_once"),
         ("/faults", "{}", "method is missing"),
         ("/faults", '{"method": "*"}', "no effect"),

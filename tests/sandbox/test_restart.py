@@ -26,7 +26,7 @@ async def test_logins_survive_a_restart(own_clients: OwnClients, state_file: Pat
     """Keys, accounts with their passwords, logins, scans that wait, ports: also after a kill."""
     clients = own_clients(state_file=state_file)
     driver = clients.sandbox.driver
-    alice, charlie = driver.create_account(first_name="Alice"), driver.create_account(password="pw", hint="h")
+    alice, charlie = driver.create_account(code_deliveries=["word"]), driver.create_account(password="pw", hint="h")
     one = await clients.log_in(alice)
     scanned, pending = await clients.connect(), await clients.connect()
     await clients.scan(alice, await export(scanned))
