@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from app.core import Core
@@ -166,6 +167,27 @@ def test_a_code_is_passed_on_as_telegram_sent_it(alice: Caller, core: Core) -> N
     assert core.redis.get(login_inbox_key(login["id"], "code")) is None
     assert alice.post(path, {"code": "1 2-3\u200e 4 5\n"}).status_code == 202
     assert worker.take_answer("code") == "12345"
+
+
+@pytest.mark.parametrize("kind", ["password", "code"])
+def test_an_answer_of_the_browser_takes_one_transaction(alice: Caller, nobody: Caller, core: Core, kind: str) -> None:
+    """Whose the login is, whether more may be typed and what is asked are known from one look at the row."""
+    login = alice.start_login(method="code", phone="+15551234567")
+    worker = PlayingWorker(core, login["id"])
+    if kind == "code":
+        worker.ask_code()
+    else:
+        worker.ask_password()
+    begun: list[object] = []
+
+    def count(connection: object) -> None:
+        begun.append(connection)
+
+    event.listen(core.engine, "begin", count)
+    answer = secret_of(login, nobody).post(f"/v1/logins/{login['id']}/{kind}", {kind: "12345"})
+    event.remove(core.engine, "begin", count)
+    assert answer.status_code == 202
+    assert len(begun) == 1
 
 
 def test_a_password_stays_byte_for_byte(alice: Caller, core: Core) -> None:

@@ -68,6 +68,23 @@ def test_the_phone_is_stored_sealed_only(alice: Caller, core: Core) -> None:
     assert b"15551234567" not in row.phone_sealed
 
 
+@pytest.mark.parametrize("typed", ["+999662 0001", "00999662-0001", "9996620001", "+\u0669\u0669\u0669\u0666620001"])
+def test_a_number_is_taken_in_any_form(alice: Caller, typed: str) -> None:
+    """Test numbers too, which no numbering plan knows; one number is one request, however it is typed."""
+    first = alice.post("/v1/logins", {"method": "code", "phone": "+9996620001"}, Idempotency_Key="k1")
+    again = alice.post("/v1/logins", {"method": "code", "phone": typed}, Idempotency_Key="k1")
+    assert again.status_code == 202, again.text
+    assert members(again)["id"] == members(first)["id"]
+
+
+@pytest.mark.parametrize("typed", ["home", "0151 1234567", "5551234", "+1 555 123 4567 ext. 8", "+1 555 123 4567, 8"])
+def test_what_is_no_number_is_told_what_to_do(alice: Caller, typed: str) -> None:
+    """422, with an example, and without the number."""
+    refused = problem(alice.post("/v1/logins", {"method": "code", "phone": typed}), 422, "invalid_request")
+    assert "must be an international number" in refused["errors"][0]["message"]
+    assert typed not in str(refused)
+
+
 def test_an_idempotency_key_replays_the_first_answer(alice: Caller) -> None:
     """The same key with the same body is the same login; with another body it is refused."""
     first = alice.post("/v1/logins", {}, Idempotency_Key="k1")
