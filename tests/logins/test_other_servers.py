@@ -196,7 +196,7 @@ def test_a_code_that_is_to_be_paid_for_ends_the_login(odd_stage: OddStage) -> No
 
     stage = odd_stage(auth__sendCode=[paid] * 5)
     started = stage.start(method="code", phone=stage.telegram.create_account()["phone"])
-    assert stage.wait_for(started.login.id, "failed").reason == "internal_error"
+    assert stage.wait_for(started.login.id, "failed").reason == "payment_required"
 
 
 def test_data_centres_that_send_us_to_each_other_do_not_keep_us_busy(odd_stage: OddStage) -> None:
