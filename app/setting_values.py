@@ -15,15 +15,21 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 KEY_BYTES = 32
 PROXY_SCHEMES = ("socks5", "socks4", "http")
+_LONGEST_CREDENTIAL = 255  # SOCKS5 tells a length in one byte. Source: https://www.rfc-editor.org/rfc/rfc1929
 
 
 def split_proxy(url: str) -> SplitResult:
-    """Take a proxy's URL apart; scheme, hostname and port are there."""
-    parts = urlsplit(url)
+    """Take a proxy's URL apart; scheme, hostname and port are there, and a proxy can be told its user and password."""
+    parts = _split(url)
     if parts.scheme not in PROXY_SCHEMES or not parts.hostname or not _port(parts):
         raise ValueError("must look like socks5://user:password@host:1080 (or socks4, http)")
-    if not unquote((parts.username or "") + (parts.password or "")).isascii():
+    credentials = [unquote(each or "") for each in (parts.username, parts.password)]
+    if not all(each.isascii() for each in credentials):
         raise ValueError("must have a user and a password of ASCII characters only: proxies get no others")
+    if max(map(len, credentials)) > _LONGEST_CREDENTIAL:
+        raise ValueError(f"must have a user and a password of {_LONGEST_CREDENTIAL} characters at most")
+    if parts.scheme == "http" and ":" in credentials[0]:
+        raise ValueError("must have a user without a colon: HTTP cannot tell it from the password")
     return parts
 
 
@@ -33,7 +39,7 @@ def check_http_url(url: str, *, bare: bool = False) -> str:
     Args:
         bare: whether paths are put behind it, so that it may have no query and no fragment.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or _port(parts) == 0:
         raise ValueError("must be an http:// or https:// address")
     if bare and (parts.query or parts.fragment):
@@ -43,7 +49,7 @@ def check_http_url(url: str, *, bare: bool = False) -> str:
 
 def check_redis_url(url: str) -> str:
     """Pass on a URL of a Redis database."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must start with redis:// or rediss://")
     if parts.scheme != "unix" and (_port(parts) == 0 or not (parts.path.strip("/") or "0").isdecimal()):
@@ -83,6 +89,14 @@ def read_public_keys(path: Path) -> list[RSAPublicKey]:
 def _must_exist(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        # ``from None``: the exception's text may repeat user and password.
+        raise ValueError("must be an address; write what is not ASCII in it as %XX") from None
 
 
 def _port(parts: SplitResult) -> int | None:

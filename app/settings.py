@@ -76,7 +76,13 @@ PublicUrl = Annotated[str, AfterValidator(partial(check_http_url, bare=True))]
 class Settings(BaseSettings):
     """Every setting, with its default; the README's table says what each one does."""
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,  # the input has passwords in it
+    )
 
     # URLs with passwords in them: not in a repr.
     database_url: str = Field(repr=False)

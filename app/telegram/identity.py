@@ -69,7 +69,7 @@ def parse_proxy(url: str) -> dict[str, Any]:
     try:
         parts = split_proxy(url)
     except ValueError as exc:
-        raise SettingsError(f"TELEGRAM_PROXY {exc}") from None
+        raise SettingsError(f"The proxy (TELEGRAM_PROXY, or the tenant's own) {exc}") from None
     return {
         "proxy_type": parts.scheme,
         "addr": parts.hostname,
