@@ -33,6 +33,8 @@ _PORT_SETTINGS = {
     "redis": "REDIS_PORT",
     "s3": "S3_PORT",
 }
+# Where the stack's programs find a store when something stands between them and it: a proxy that can cut or stall.
+_PROXY_SETTINGS = {"postgres": "POSTGRES_PROXY_PORT", "redis": "REDIS_PROXY_PORT"}
 # Settings that the stack has no opinion on: what is given goes for its programs and for whoever reads ``.run/env``.
 _PASSED_ON = (
     "BACKUP_INTERVAL_SECONDS",
@@ -151,6 +153,13 @@ def _login_workers(given: Mapping[str, str]) -> int:
     return int(text)
 
 
+def _proxy_port(given: Mapping[str, str], setting: str) -> int | None:
+    text = given.get(setting)
+    if text is not None and not text.isdigit():
+        raise SetupError(f"{setting}={text} is no port: a number is needed.")
+    return int(text) if text else None
+
+
 def _telegram(folder: Path, given: Mapping[str, str], *, book: PortBook) -> tuple[Telegram, SandboxPorts | None]:
     key_file = given.get("TELEGRAM_PUBLIC_KEY_FILE", "")
     if address := given.get("TELEGRAM_DC_ADDRESS"):
@@ -179,9 +188,10 @@ def _settings(
     local_key_file = folder / "local.key"
     kept_secret(local_key_file, make=lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     flower_password = kept_secret(folder / "flower.password", make=lambda: secrets.token_urlsafe(16))
-    yield "DATABASE_URL", postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
-    yield "REDIS_URL", redis_url(ports["redis"])
-    yield "CELERY_BROKER_URL", redis_url(ports["redis"])
+    store_ports = {name: _proxy_port(given, setting) or ports[name] for name, setting in _PROXY_SETTINGS.items()}
+    yield "DATABASE_URL", postgres_url(store_ports["postgres"], password=postgres_password(folder), database=DATABASE)
+    yield "REDIS_URL", redis_url(store_ports["redis"])
+    yield "CELERY_BROKER_URL", redis_url(store_ports["redis"])
     yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")
     yield "TELEGRAM_DC_ADDRESS", f"{telegram.dc_id}:{telegram.host}:{telegram.port}"
     if telegram.public_key_file:

@@ -55,6 +55,7 @@ class SandboxPorts:
 def sandbox(place: Place, *, ports: SandboxPorts, public_key_file: Path) -> Program:
     """The local Telegram, which keeps its accounts and keys over a restart."""
     ready_file = place.folder / "sandbox.ready.json"
+    token_seconds = place.environment.get("SANDBOX_TOKEN_SECONDS", "30")
     return Program(
         name="sandbox",
         command=(
@@ -64,6 +65,7 @@ def sandbox(place: Place, *, ports: SandboxPorts, public_key_file: Path) -> Prog
             *("--public-key-file", str(public_key_file)),
             *("--state-file", str(place.folder / "sandbox.state")),
             *("--ready-file", str(ready_file)),
+            *("--token-seconds", token_seconds),
         ),
         folder=place.folder,
         environment=place.environment,

@@ -106,6 +106,10 @@ class PhoneCode:
         while True:
             try:
                 sent = await self._link.call(request)
+            except FloodWait as exc:
+                if self._owned.login.status != "code_required":
+                    raise
+                await self._inbox.sit_out(exc)  # the code that there was is dead: nobody could answer meanwhile
             except MigrateTo as exc:
                 await self._link.move_to(exc.dc_id, call="auth.sendCode")
             except TelegramRefused as exc:
@@ -118,8 +122,9 @@ class PhoneCode:
         """Have the code sent once more, by the next way. Where there is none for us, the login goes on with what was sent."""
         assert phone.code_hash is not None
         try:
-            return await self._show(phone, await self._link.call(ResendCodeRequest(phone.number, phone.code_hash)))
-        except LoginFailed as exc:  # nobody could answer: no reason to end a login that has a code
+            sent = await self._patiently(ResendCodeRequest(phone.number, phone.code_hash))
+            return await self._show(phone, sent)
+        except LoginFailed as exc:  # nobody could answer, or too long a wait: no reason to end a login that has a code
             why: str = exc.reason
         except TelegramRefused as exc:
             if exc.error == "PHONE_CODE_EXPIRED":
@@ -180,7 +185,12 @@ class PhoneCode:
     async def _sign_in(self, phone: _Phone, code: str) -> Any:
         by_email = (self._owned.login.code or {}).get("delivery") == "email"
         answer = {"email_verification": EmailVerificationCode(code)} if by_email else {"phone_code": code}
-        request = SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, **answer)
+        return await self._patiently(
+            SignInRequest(phone_number=phone.number, phone_code_hash=phone.code_hash, **answer)
+        )
+
+    async def _patiently(self, request: Any) -> Any:
+        """Make a call and sit its flood waits out: what the user typed, or asked for, is in nobody's hands but ours."""
         while True:
             try:
                 return await self._link.call(request)

@@ -10,8 +10,6 @@ from app.logins.service import resend_code, submit_code
 from tests.logins.stage import ALICE, Stage
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.xfail(strict=True, reason="a wait for another code loses the code, or the wish for one")
-
 
 @pytest.fixture
 def dave(stage: Stage) -> dict[str, Any]:
