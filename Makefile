@@ -36,6 +36,10 @@ test: $(INSTALLED) ## Run the whole test suite, two files at a time (JOBS=n for 
 load: $(INSTALLED) ## Run the load test: 2,000 logins in one worker, 200 scans at once (4 min)
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+.PHONY: chaos
+chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=n decides what, MINUTES=m how long)
+	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
+
 .PHONY: check
 check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift
 	$(BIN)/ruff format --check .

@@ -15,7 +15,7 @@ from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
 from app.logs import get_logger
-from app.telegram.parts import TelegramParts, start_telegram, stop_telegram
+from app.telegram.process import TelegramParts, start_telegram, stop_telegram
 
 _log = get_logger(__name__)
 

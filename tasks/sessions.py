@@ -14,7 +14,7 @@ from app.errors import Unavailable
 from app.logins.again import log_in_again
 from app.logs import get_logger
 from app.sessions.logging_out import log_out_session as log_out
-from app.sessions.planning import plan_validations, put_off
+from app.sessions.planning import plan_validations, put_back
 from app.sessions.retiring import retire_idle_sessions as retire
 from app.sessions.revocation import leave_to_sweep, sweep_log_outs
 from app.sessions.validation import validate_batch
@@ -42,7 +42,7 @@ def validate_session_batch(ticket: str, *session_ids: str) -> None:
     due_again_at = datetime.fromisoformat(ticket)
     try:
         if not _validating.acquire(blocking=False):
-            put_off(parts.core, session_ids, ticket=due_again_at)
+            put_back(parts.core, session_ids, ticket=due_again_at)
             return
         try:
             parts.telegram.runtime.run(

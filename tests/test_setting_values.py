@@ -24,7 +24,8 @@ COMPATIBLE = "\u2100"  # one character that NFKC makes "a/c" of: Python's own me
 @pytest.mark.parametrize("password", [SECRET + COMPATIBLE, SECRET + "]"])
 def test_no_message_repeats_a_password(read: Callable[[str], object], password: str) -> None:
     """Nor does what a traceback shows of the exception's causes."""
-    scheme = {split_proxy: "socks5", check_redis_url: "redis"}.get(read, "http")
+    schemes: dict[Callable[[str], object], str] = {split_proxy: "socks5", check_redis_url: "redis"}
+    scheme = schemes.get(read, "http")
     with pytest.raises(ValueError, match="must") as refused:
         read(f"{scheme}://alice:{password}@127.0.0.1:1080")
     assert SECRET not in "".join(traceback.format_exception(refused.value))

@@ -29,7 +29,7 @@ from app.errors import (
 from app.logs import get_logger
 from app.tenants.limits import QuotaUsedUp
 from app.vault.wrapping import KeyUnavailable
-from web.rate_headers import remember_standing
+from web.rate_headers import remember_quota
 
 _log = get_logger(__name__)
 
@@ -153,7 +153,7 @@ def _from_app_error(error: AppError) -> Response:
     if isinstance(error, RateLimited | Unavailable):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
-        remember_standing(error.standing)
+        remember_quota(error.state)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="latchkey"'
     if isinstance(error, InvalidInput):

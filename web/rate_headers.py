@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flask import Flask, Response, g
 
-from app.tenants.limits import Standing
+from app.tenants.limits import QuotaState
 
 
-def remember_standing(standing: Standing) -> None:
+def remember_quota(standing: QuotaState) -> None:
     """Have the current request's answer tell where the caller stands."""
     g.standing = standing
 
@@ -21,7 +21,7 @@ def install_rate_headers(app: Flask) -> None:
 
 
 def _add(response: Response) -> Response:
-    standing: Standing | None = g.get("standing")
+    standing: QuotaState | None = g.get("standing")
     if standing is not None:
         quota = standing.quota
         response.headers["RateLimit-Policy"] = f'"{quota.name}";q={quota.amount};w={quota.window_seconds}'

@@ -13,8 +13,8 @@ from app.backups.run import back_up_sessions
 from app.backups.status import read_status
 from app.backups.verifying import verify_backups
 from app.cli.custody import open_core, progress_bar
+from app.cli.database import cli_actor
 from app.cli.output import json_option, print_one
-from app.cli.parts import cli_actor
 from app.database import unavailable_when_away
 from app.errors import Conflict, Unavailable
 from app.migrations import current_revision, migrate

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app import migrations
-from app.cli.parts import open_engine
+from app.cli.database import open_engine
 from app.clock import utc_now
 from app.errors import AppError, SealBroken
 from app.models import EncryptionKey

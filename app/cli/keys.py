@@ -7,8 +7,8 @@ from datetime import timedelta
 import click
 
 from app.cli.custody import open_core, progress_bar
+from app.cli.database import cli_actor
 from app.cli.output import json_option, print_rows
-from app.cli.parts import cli_actor
 from app.vault.catalogue import list_keys
 from app.vault.destruction import destroy_key
 from app.vault.rewrapping import rewrap_keys

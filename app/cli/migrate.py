@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from app import migrations
-from app.cli.parts import open_engine
+from app.cli.database import open_engine
 from app.errors import Unavailable
 
 

@@ -8,8 +8,8 @@ from typing import get_args
 import click
 
 from app.cli.custody import open_core
+from app.cli.database import cli_actor, open_transactions
 from app.cli.output import json_option, print_rows
-from app.cli.parts import cli_actor, open_transactions
 from app.database import Transaction
 from app.sessions.proxies import set_session_proxy
 from app.sessions.read import SessionStatus, SessionView, list_sessions

@@ -6,8 +6,8 @@ import re
 
 import click
 
+from app.cli.database import cli_actor, open_transactions
 from app.cli.output import json_option, print_one, print_rows
-from app.cli.parts import cli_actor, open_transactions
 from app.tenants.keys import SCOPES, create_api_key, list_api_keys, revoke_api_key
 from app.tenants.store import TENANT_ID_PATTERN, create_tenant, disable_tenant, list_tenants
 

@@ -30,7 +30,7 @@ from app.telegram.connection import TelegramConnection
 from app.telegram.errors import NotAuthorized
 from app.telegram.gates import Caller
 from app.telegram.identity import ApiIdentity, identity_for
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.audit import record_event
 from app.vault.places import LEAVING_AUTH_KEYS
 from app.vault.sealing import Place, Sealed

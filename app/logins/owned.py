@@ -27,7 +27,7 @@ from app.models import Login
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint
 from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.sealing import Place
 from app.vault.transact import transact
 

@@ -29,7 +29,7 @@ from app.logins.store import take
 from app.models import Login, Tenant
 from app.sessions.claim import Account
 from app.telegram.identity import ApiIdentity, identity_for
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.sealing import Sealed
 from app.vault.wrapping import KeyUnavailable
 

@@ -20,7 +20,8 @@ from app.logins.secrets import client_secret_place, phone_place
 from app.logins.service import show_login
 from app.logins.store import DISPATCH_GRACE_SECONDS
 from app.logins.view import LoginView
-from app.models import LIVE_LOGIN_STATUSES, IdempotencyKey, Login, TelegramSession
+from app.models import LIVE_LOGIN_STATUSES, IdempotencyKey, Login
+from app.sessions.store import find_active
 from app.settings import Settings
 from app.vault.sealing import Sealed
 from app.vault.transact import transact
@@ -126,7 +127,9 @@ def _serve(
 
 def _find_or_add(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin) -> tuple[Login, bool]:
     """The login that serves this request, and whether it is a new row."""
-    session_id = None if request.replace else _active_session(db, tenant_id, request.telegram_user_id)
+    session_id = None
+    if request.telegram_user_id is not None and not request.replace:
+        session_id = find_active(db, tenant_id=tenant_id, telegram_user_id=request.telegram_user_id)
     values = _new_row(core, tenant_id, request, reused_session_id=session_id)
     while True:
         inserted = db.scalar(
@@ -182,18 +185,6 @@ def _new_row(core: Core, tenant_id: str, request: NewLogin, *, reused_session_id
         "finished_at": now if reused_session_id else None,
         "next_dispatch_at": now + timedelta(seconds=DISPATCH_GRACE_SECONDS),
     }
-
-
-def _active_session(db: DatabaseSession, tenant_id: str, telegram_user_id: int | None) -> str | None:
-    if telegram_user_id is None:
-        return None
-    return db.scalar(
-        select(TelegramSession.id).where(
-            TelegramSession.tenant_id == tenant_id,
-            TelegramSession.telegram_user_id == telegram_user_id,
-            TelegramSession.status == "active",
-        )
-    )
 
 
 def _replay(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Served | None:

@@ -7,7 +7,7 @@ from app.logins.endings import RunOutcome
 from app.logins.keeper import LoginKeeper
 from app.logins.run import run_login
 from app.logs import get_logger
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 
 _log = get_logger(__name__)
 

@@ -30,7 +30,7 @@ from app.models import TelegramSession
 from app.sessions.holding import HeldSession
 from app.sessions.schedule import slot_number
 from app.sessions.visit import Visit
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.audit import record_event
 
 _DAY_SECONDS = 86_400.0

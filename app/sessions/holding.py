@@ -15,7 +15,7 @@ from app.core import Core
 from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
 from app.sessions.proxies import session_identity
-from app.sessions.store import fingerprint, give_up_lease, take_lease, write_held
+from app.sessions.store import fingerprint, release_held, take_lease, write_held
 from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
@@ -124,14 +124,14 @@ def claim_auth_key(core: Core, held: HeldSession) -> bool:
     return True
 
 
-def let_go(core: Core, held: HeldSession, **changes: Any) -> TelegramSession | None:
+def release_session(core: Core, held: HeldSession, **changes: Any) -> TelegramSession | None:
     """Write what came of it and give the lease up. The connection is closed by now.
 
     Returns:
         The row, or None: the lease was lost, and nothing was written.
     """
     with core.transaction() as db:
-        return give_up_lease(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
+        return release_held(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
 
 
 def _open(core: Core, db: DatabaseSession, row: TelegramSession, *, reason: str, until: float) -> HeldSession:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 from datetime import timedelta
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -21,7 +20,7 @@ from app.ids import new_id
 from app.models import TelegramSession, Tenant
 from app.sessions.claim import lock_account
 from app.sessions.planning import TICKET_SECONDS, VALIDATE_BATCH_TASK
-from app.sessions.store import fingerprint
+from app.sessions.store import find_active, fingerprint
 from app.sessions.verdicts import IMPORTED
 from app.settings import DataCentre, Settings
 from app.telegram.identity import identity_for
@@ -126,13 +125,7 @@ def _is_telegram(settings: Settings, data_centre: DataCentre) -> bool:
 
 def _refuse_second(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> None:
     lock_account(db, tenant_id=tenant_id, telegram_user_id=telegram_user_id)
-    active = db.scalar(
-        select(TelegramSession.id).where(
-            TelegramSession.tenant_id == tenant_id,
-            TelegramSession.telegram_user_id == telegram_user_id,
-            TelegramSession.status == "active",
-        )
-    )
+    active = find_active(db, tenant_id=tenant_id, telegram_user_id=telegram_user_id)
     if active is not None:
         raise _exists(f"This user has an active session, {active}. Revoke it first.")
 

@@ -22,7 +22,7 @@ from app.sessions.schedule import next_slot
 from app.sessions.store import (
     database_now,
     find_session,
-    give_up_lease,
+    release_held,
     take_lease,
     why_not_free,
     write_held,
@@ -159,7 +159,7 @@ def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str,
     turn, health = TelegramSession.next_validation_at, _health(core, session_id, healthy)
     looks_dead = or_(TelegramSession.reported_dead_at.is_not(None), literal(healthy is False))
     with core.transaction() as db:
-        row = give_up_lease(
+        row = release_held(
             db,
             session_id=session_id,
             lease_id=lease_id,

@@ -30,12 +30,12 @@ from app.errors import AppError, Conflict, FloodWait, SealBroken, Transient
 from app.logs import get_logger
 from app.models import TelegramSession
 from app.sessions.events import queue_session_event
-from app.sessions.holding import HeldSession, claim_auth_key, hold_session, let_go
-from app.sessions.store import NO_LEASE, OWN_HOLDER_PREFIX, database_now, give_up_lease
+from app.sessions.holding import HeldSession, claim_auth_key, hold_session, release_session
+from app.sessions.store import NO_LEASE, OWN_HOLDER_PREFIX, database_now, release_held
 from app.sessions.verdicts import ERASED
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.audit import record_event
 from app.vault.wrapping import KeyUnavailable
 
@@ -79,7 +79,7 @@ async def log_out_session(core: Core, telegram: TelegramParts, session_id: str) 
             return await in_thread(_finish, core, held, action="session.logged_out")
         return await in_thread(_fail, core, held, wait_seconds=wait_seconds)
     except BaseException:
-        await in_thread(let_go, core, held)
+        await in_thread(release_session, core, held)
         raise
 
 
@@ -121,7 +121,7 @@ async def _log_out(visit: Visit) -> bool:
 
 def _finish(core: Core, held: HeldSession, *, action: str) -> LogOut:
     with core.transaction() as db:
-        row = give_up_lease(
+        row = release_held(
             db,
             session_id=held.row.id,
             lease_id=held.lease_id,
@@ -181,7 +181,7 @@ def _tell(core: Core, db: DatabaseSession, row: TelegramSession, *, action: str)
 def _fail(core: Core, held: HeldSession, *, wait_seconds: float) -> LogOut:
     pause = _PAUSES_SECONDS[min(held.row.logout_tries, len(_PAUSES_SECONDS) - 1)]
     seconds = max(pause * random.uniform(0.8, 1.2), wait_seconds)  # noqa: S311  # spreads load only
-    let_go(
+    release_session(
         core,
         held,
         logout_tries=TelegramSession.logout_tries + 1,

@@ -107,7 +107,7 @@ def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSes
     return row
 
 
-def put_off(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: datetime | None = None) -> None:
+def put_back(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: datetime | None = None) -> None:
     """Give planned sessions back.
 
     Args:
@@ -124,7 +124,7 @@ def put_off(core: Core, session_ids: Iterable[str], *, ticket: datetime, until: 
 
 def _send(core: Core, session_ids: Sequence[str], *, ticket: datetime) -> None:
     if not core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), *session_ids):
-        put_off(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
+        put_back(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
 
 
 def due_sessions() -> Select[str]:

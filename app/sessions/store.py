@@ -108,7 +108,7 @@ def write_held(
     return _write(db, session_id, lease_id, conditions, changes)
 
 
-def give_up_lease(
+def release_held(
     db: DatabaseSession,
     *,
     session_id: str,
@@ -139,6 +139,17 @@ def find_session(db: DatabaseSession, *, tenant_id: str, session_id: str) -> Tel
     if row is None:
         raise NotFound("There is no such session.")
     return row
+
+
+def find_active(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> str | None:
+    """The id of the active session that a tenant has of an account, if it has one."""
+    return db.scalar(
+        select(TelegramSession.id).where(
+            TelegramSession.tenant_id == tenant_id,
+            TelegramSession.telegram_user_id == telegram_user_id,
+            TelegramSession.status == "active",
+        )
+    )
 
 
 def why_not_free(row: TelegramSession, *, statuses: Collection[str]) -> Conflict:

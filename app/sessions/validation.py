@@ -34,14 +34,14 @@ from app.logs import get_logger
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
-from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, let_go
+from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, release_session
 from app.sessions.mass_death import note_death
-from app.sessions.planning import put_off
+from app.sessions.planning import put_back
 from app.sessions.schedule import next_slot
 from app.sessions.store import OWN_HOLDER_PREFIX
 from app.sessions.verdicts import (
     LogInAgain,
-    Outcome,
+    ValidationOutcome,
     found_alive,
     found_dead,
     found_denied,
@@ -50,7 +50,7 @@ from app.sessions.verdicts import (
 )
 from app.sessions.visit import Visit
 from app.telegram.errors import NotAuthorized, PasswordNeeded
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 from app.vault.wrapping import KeyUnavailable
 
 SESSIONS_AT_ONCE = 16
@@ -74,7 +74,7 @@ async def validate_batch(
     ticket: datetime,
     log_in_again: LogInAgain,
     at_once: int = SESSIONS_AT_ONCE,
-) -> Counter[Outcome]:
+) -> Counter[ValidationOutcome]:
     """Validate planned sessions, some at once. May be repeated: the ticket lets each be validated once.
 
     Args:
@@ -83,7 +83,7 @@ async def validate_batch(
     Returns:
         How many came to which outcome; those whose ticket had gone are left out.
     """
-    outcomes: Counter[Outcome] = Counter()
+    outcomes: Counter[ValidationOutcome] = Counter()
     waiting = iter(session_ids)
     stop_at = time.monotonic() + START_SECONDS
 
@@ -103,13 +103,13 @@ async def validate_batch(
 
 async def validate(
     core: Core, telegram: TelegramParts, *, session_id: str, ticket: datetime, log_in_again: LogInAgain
-) -> Outcome | None:
+) -> ValidationOutcome | None:
     """Validate one session; never raises.
 
     Returns:
         None: its ticket has gone, or somebody holds it.
     """
-    outcome: Outcome = "error"
+    outcome: ValidationOutcome = "error"
     try:
         held = await telegram.runtime.in_thread(_hold, core, session_id, ticket)
         if held is None:
@@ -143,10 +143,12 @@ def _hold(core: Core, session_id: str, ticket: datetime) -> HeldSession | None:
 def _skip_turn(core: Core, session_id: str, ticket: datetime) -> None:
     interval = core.settings.validation_interval_seconds
     again_at = next_slot(session_id, now=utc_now(), interval_seconds=interval)
-    put_off(core, [session_id], ticket=ticket, until=again_at)
+    put_back(core, [session_id], ticket=ticket, until=again_at)
 
 
-async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
+async def _validate_held(
+    core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain
+) -> ValidationOutcome:
     in_thread = telegram.runtime.in_thread
     try:
         if not await in_thread(claim_auth_key, core, held):
@@ -154,14 +156,16 @@ async def _validate_held(core: Core, telegram: TelegramParts, held: HeldSession,
         else:
             outcome = await _examine(core, telegram, held, log_in_again)
     except BaseException:
-        await in_thread(let_go, core, held)
+        await in_thread(release_session, core, held)
         raise
     if outcome == "lost":  # the verdict was not written, so it did not end the lease either
-        await in_thread(let_go, core, held)
+        await in_thread(release_session, core, held)
     return outcome
 
 
-async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain) -> Outcome:
+async def _examine(
+    core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain
+) -> ValidationOutcome:
     in_thread = telegram.runtime.in_thread
     try:
         account = await _ask(core, telegram, held)
@@ -182,7 +186,9 @@ async def _examine(core: Core, telegram: TelegramParts, held: HeldSession, log_i
     return await in_thread(found_alive, core, held, account)
 
 
-def _declare(core: Core, held: HeldSession, error: NotAuthorized | PasswordNeeded, log_in_again: LogInAgain) -> Outcome:
+def _declare(
+    core: Core, held: HeldSession, error: NotAuthorized | PasswordNeeded, log_in_again: LogInAgain
+) -> ValidationOutcome:
     """Write down that Telegram denied the session or ended it, unless too many have died at once."""
     cause = error.cause if isinstance(error, NotAuthorized) else "password_needed"
     _log.info("session.dead", session_id=held.row.id, tenant_id=held.row.tenant_id, cause=cause)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -19,7 +18,7 @@ from app.sessions.claim import Account, lock_account, mask_phone
 from app.sessions.events import queue_session_event
 from app.sessions.holding import HeldSession
 from app.sessions.schedule import next_slot
-from app.sessions.store import give_up_lease
+from app.sessions.store import find_active, release_held
 from app.vault.audit import record_event
 from app.webhooks.outbox import has_listener
 
@@ -46,7 +45,7 @@ class LoginLink(NamedTuple):
 LogInAgain = Callable[[TelegramSession], LoginLink]
 """Starts a login for the user of a session that died. Passed in: logins stand above sessions."""
 
-Outcome = Literal[
+ValidationOutcome = Literal[
     "ok",
     "invalid",
     "denied",
@@ -63,16 +62,16 @@ Outcome = Literal[
 """What a validation came to; the metric's label."""
 
 
-def found_alive(core: Core, held: HeldSession, account: Account) -> Outcome:
+def found_alive(core: Core, held: HeldSession, account: Account) -> ValidationOutcome:
     """Telegram answered with the session's account: refresh it; one that was quarantined becomes active, or is refused."""
     with core.transaction() as db:
         if held.row.status == "quarantined":
             return _admit(core, db, held, account)
-        written = _let_go(db, held, _standing(core, held, account) | _names(held.row, account))
+        written = _release(db, held, _alive_now(core, held, account) | _names(held.row, account))
     return "ok" if written else "lost"
 
 
-def found_dead(core: Core, held: HeldSession, *, cause: str, log_in_again: LogInAgain) -> Outcome:
+def found_dead(core: Core, held: HeldSession, *, cause: str, log_in_again: LogInAgain) -> ValidationOutcome:
     """Telegram said that the authorization is over: the session is invalid, and its tenant hears of it.
 
     The ciphertext stays until the session is deleted: an account that was banned may come back.
@@ -87,7 +86,7 @@ def found_dead(core: Core, held: HeldSession, *, cause: str, log_in_again: LogIn
     return "invalid"
 
 
-def found_denied(core: Core, held: HeldSession, *, log_in_again: LogInAgain) -> Outcome:
+def found_denied(core: Core, held: HeldSession, *, log_in_again: LogInAgain) -> ValidationOutcome:
     """Telegram does not know the auth key. That is ambiguous: an active session is quarantined, and asked again three times.
 
     One that came from a caller or from a backup never was known to be alive here: it is invalid at once.
@@ -107,7 +106,7 @@ def found_denied(core: Core, held: HeldSession, *, log_in_again: LogInAgain) -> 
     if first:
         changes |= {"status": "quarantined", "reason": DENIED, "version": TelegramSession.version + 1}
     with core.transaction() as db:
-        written = _let_go(db, held, changes)
+        written = _release(db, held, changes)
         if written is None:
             return "lost"
         if first:
@@ -115,13 +114,15 @@ def found_denied(core: Core, held: HeldSession, *, log_in_again: LogInAgain) -> 
     return "denied"
 
 
-def refuse_import(core: Core, held: HeldSession, *, reason: Outcome, cause: str) -> Outcome:
+def refuse_import(core: Core, held: HeldSession, *, reason: ValidationOutcome, cause: str) -> ValidationOutcome:
     """End a quarantined session that may not be used here: erased, and not logged out, for it belongs to whoever brought it."""
     with core.transaction() as db:
         return reason if _end(core, db, held, reason=cause, link=None, **ERASED) else "lost"
 
 
-def found_nothing(core: Core, held: HeldSession, *, outcome: Outcome, wait_seconds: float | None = None) -> Outcome:
+def found_nothing(
+    core: Core, held: HeldSession, *, outcome: ValidationOutcome, wait_seconds: float | None = None
+) -> ValidationOutcome:
     """Nothing is known: no harm is done, and the session's turn comes again.
 
     Args:
@@ -132,21 +133,21 @@ def found_nothing(core: Core, held: HeldSession, *, outcome: Outcome, wait_secon
     if wait_seconds is not None:
         again_at = now + timedelta(seconds=wait_seconds)
     with core.transaction() as db:
-        return outcome if _let_go(db, held, {"next_validation_at": again_at}) else "lost"
+        return outcome if _release(db, held, {"next_validation_at": again_at}) else "lost"
 
 
-def _admit(core: Core, db: DatabaseSession, held: HeldSession, account: Account) -> Outcome:
+def _admit(core: Core, db: DatabaseSession, held: HeldSession, account: Account) -> ValidationOutcome:
     """Make a quarantined session active, unless it is somebody else's, or its user has an active one: never two."""
     row = held.row
     if row.telegram_user_id not in (None, account.telegram_user_id):
         core.metrics.ownership_mismatch.labels(tenant_id=row.tenant_id).inc()
         return _refused(core, db, held, "ownership_mismatch", "ownership_mismatch", account)
     lock_account(db, tenant_id=row.tenant_id, telegram_user_id=account.telegram_user_id)
-    if _has_active(db, row.tenant_id, account.telegram_user_id):
+    if find_active(db, tenant_id=row.tenant_id, telegram_user_id=account.telegram_user_id):
         if row.reason == IMPORTED:
             return _refused(core, db, held, "duplicate", "session_exists", account)
         return _replace(db, held, account)
-    changes = _standing(core, held, account) | {
+    changes = _alive_now(core, held, account) | {
         "status": "active",
         "reason": None,
         "version": TelegramSession.version + 1,
@@ -156,20 +157,20 @@ def _admit(core: Core, db: DatabaseSession, held: HeldSession, account: Account)
         "first_name": account.first_name,
         "phone_masked": mask_phone(account.phone),
     }
-    if not _let_go(db, held, changes):
+    if not _release(db, held, changes):
         return "lost"
     _audit(core, db, row, action="session.admitted", reason=row.reason or "validated")
     return "ok"
 
 
 def _refused(
-    core: Core, db: DatabaseSession, held: HeldSession, outcome: Outcome, reason: str, account: Account
-) -> Outcome:
+    core: Core, db: DatabaseSession, held: HeldSession, outcome: ValidationOutcome, reason: str, account: Account
+) -> ValidationOutcome:
     details = {"expected_telegram_user_id": held.row.telegram_user_id, "telegram_user_id": account.telegram_user_id}
     return outcome if _end(core, db, held, reason=reason, link=None, details=details, **ERASED) else "lost"
 
 
-def _replace(db: DatabaseSession, held: HeldSession, account: Account) -> Outcome:
+def _replace(db: DatabaseSession, held: HeldSession, account: Account) -> ValidationOutcome:
     """A restored session whose user has logged in anew since: the newest wins, and this one is logged out."""
     changes = {
         "status": "replaced",
@@ -179,7 +180,7 @@ def _replace(db: DatabaseSession, held: HeldSession, account: Account) -> Outcom
         "logout_pending": True,
         "next_logout_at": utc_now(),
     }
-    written = _let_go(db, held, changes)
+    written = _release(db, held, changes)
     if written is None:
         return "lost"
     queue_session_event(db, "session.replaced", written)
@@ -196,7 +197,7 @@ def _end(
     details: dict[str, Any] | None = None,
     **changes: Any,
 ) -> bool:
-    written = _let_go(
+    written = _release(
         db,
         held,
         {"status": "invalid", "reason": reason, "version": TelegramSession.version + 1, "next_validation_at": None}
@@ -217,8 +218,8 @@ def _start_login(core: Core, row: TelegramSession, log_in_again: LogInAgain) -> 
     return log_in_again(row) if heard else None
 
 
-def _let_go(db: DatabaseSession, held: HeldSession, changes: dict[str, Any]) -> TelegramSession | None:
-    return give_up_lease(
+def _release(db: DatabaseSession, held: HeldSession, changes: dict[str, Any]) -> TelegramSession | None:
+    return release_held(
         db,
         session_id=held.row.id,
         lease_id=held.lease_id,
@@ -229,7 +230,7 @@ def _let_go(db: DatabaseSession, held: HeldSession, changes: dict[str, Any]) -> 
     )
 
 
-def _standing(core: Core, held: HeldSession, account: Account) -> dict[str, Any]:
+def _alive_now(core: Core, held: HeldSession, account: Account) -> dict[str, Any]:
     now = utc_now()
     return {
         "last_validated_at": now,
@@ -250,19 +251,6 @@ def _names(row: TelegramSession, account: Account) -> dict[str, Any]:
     # The version counts what a backup must hold; a validation that found nothing new is no reason for one.
     unchanged = all(getattr(row, name) == value for name, value in names.items())
     return {} if unchanged else names | {"version": TelegramSession.version + 1}
-
-
-def _has_active(db: DatabaseSession, tenant_id: str, telegram_user_id: int) -> bool:
-    return (
-        db.scalar(
-            select(TelegramSession.id).where(
-                TelegramSession.tenant_id == tenant_id,
-                TelegramSession.telegram_user_id == telegram_user_id,
-                TelegramSession.status == "active",
-            )
-        )
-        is not None
-    )
 
 
 def _audit(

@@ -12,7 +12,7 @@ from app.sessions.holding import HeldSession
 from app.telegram.calls import PACE_SECONDS, PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.gates import Caller
-from app.telegram.parts import TelegramParts
+from app.telegram.process import TelegramParts
 
 
 class Visit:

@@ -33,7 +33,7 @@ class Quota(NamedTuple):
     window_seconds: int = 60
 
 
-class Standing(NamedTuple):
+class QuotaState(NamedTuple):
     """Where a caller stands with a quota after a hit."""
 
     quota: Quota
@@ -48,38 +48,38 @@ class Limits:
         storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix="latchkey:limit")
         self._limiter = SlidingWindowCounterRateLimiter(storage)
 
-    def hit(self, *quotas: Quota) -> Standing:
+    def hit(self, *quotas: Quota) -> QuotaState:
         """Take one from each quota, in the given order; the narrowest should come first.
 
         Returns:
-            The standing with the quota that has the least left.
+            The state with the quota that has the least left.
 
         Raises:
             RateLimited: one is used up; that one and those after it are not charged.
             Unavailable: Redis is away.
         """
         try:
-            return min((self._hit(quota) for quota in quotas), key=lambda standing: standing.remaining)
+            return min((self._hit(quota) for quota in quotas), key=lambda state: state.remaining)
         except RedisError as exc:
             raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
 
-    def _hit(self, quota: Quota) -> Standing:
+    def _hit(self, quota: Quota) -> QuotaState:
         item = RateLimitItemPerSecond(quota.amount, quota.window_seconds)
         allowed = self._limiter.hit(item, quota.name, quota.whose)
         stats = self._limiter.get_window_stats(item, quota.name, quota.whose)
         # In a window's first instant the library calls its end "now".
         reset_seconds = math.ceil(stats.reset_time - time.time()) or quota.window_seconds
         if not allowed:
-            raise QuotaUsedUp(Standing(quota=quota, remaining=0, reset_seconds=reset_seconds))
-        return Standing(quota=quota, remaining=stats.remaining, reset_seconds=reset_seconds)
+            raise QuotaUsedUp(QuotaState(quota=quota, remaining=0, reset_seconds=reset_seconds))
+        return QuotaState(quota=quota, remaining=stats.remaining, reset_seconds=reset_seconds)
 
 
 class QuotaUsedUp(RateLimited):
-    """``RateLimited``, with the standing that headers are made of."""
+    """``RateLimited``, with the state that headers are made of."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, state: QuotaState) -> None:
         super().__init__(
-            f"Too many calls: {standing.quota.amount} are allowed in {standing.quota.window_seconds} s.",
-            retry_after_seconds=standing.reset_seconds,
+            f"Too many calls: {state.quota.amount} are allowed in {state.quota.window_seconds} s.",
+            retry_after_seconds=state.reset_seconds,
         )
-        self.standing = standing
+        self.state = state

@@ -5,19 +5,17 @@ Translates between the wire and the parts; decides nothing itself.
 
 import asyncio
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aiohttp import web
 
 from sandbox.control import inputs, shown
 from sandbox.control.bodies import Body, BodyError
+from sandbox.control.controlled import Controlled
 from sandbox.mtproto.network import NetworkMode
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.model import USUAL_CODE_WAYS, AcceptMode, Account, AccountState, CodeWay
 from sandbox.telegram.srp import Password
-
-if TYPE_CHECKING:
-    from sandbox.server import Sandbox
 
 _MAXIMUM_BODY_BYTES: Final = 64 * 1024
 
@@ -25,7 +23,7 @@ _MAXIMUM_BODY_BYTES: Final = 64 * 1024
 class ControlApi:
     """The HTTP side of one sandbox."""
 
-    def __init__(self, sandbox: "Sandbox") -> None:
+    def __init__(self, sandbox: Controlled) -> None:
         self._sandbox = sandbox
         app = web.Application(client_max_size=_MAXIMUM_BODY_BYTES, middlewares=[_errors_as_json])
         app.router.add_get("/accounts", self._list_accounts)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.vault.wrapping import KeyProvider
-from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket, rclone_s3
-from tests.vault.parts import (
+from tests.backups.custody import Custody, Elsewhere, make_custody, new_bucket, rclone_s3
+from tests.vault.vaults import (
     Vault,
     aws_environment,
     emulated_aws,

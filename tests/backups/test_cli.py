@@ -15,8 +15,8 @@ from sqlalchemy import select
 from app.cli import cli
 from app.models import EncryptionKey
 from app.vault.providers import LocalKeyProvider
-from tests.backups.parts import Custody, make_custody, new_bucket
-from tests.vault.parts import add_sessions, make_vault
+from tests.backups.custody import Custody, make_custody, new_bucket
+from tests.vault.vaults import add_sessions, make_vault
 
 Run = Callable[..., Result]
 

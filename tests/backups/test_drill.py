@@ -11,7 +11,7 @@ from app.backups.restoring import restore_sessions
 from app.backups.run import back_up_sessions
 from app.sessions.leases import release_lease
 from sandbox.process import start_sandbox
-from tests.backups.parts import new_bucket
+from tests.backups.custody import new_bucket
 from tests.builders import make_settings
 from tests.sessions.stage import Stage
 

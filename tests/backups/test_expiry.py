@@ -15,8 +15,8 @@ from app.clock import utc_now
 from app.models import BackupObject, BackupRun, TelegramSession, Tenant
 from app.vault.destruction import destroy_key
 from app.vault.rotation import rotate_keys
-from tests.backups.parts import Custody, make_custody, new_bucket
-from tests.vault.parts import BOB, Vault, add_sessions
+from tests.backups.custody import Custody, make_custody, new_bucket
+from tests.vault.vaults import BOB, Vault, add_sessions
 
 HORIZON = datetime(2026, 6, 1, tzinfo=UTC)
 LATER = {"now": utc_now() + timedelta(days=31)}

@@ -13,8 +13,8 @@ from app.errors import Conflict
 from app.models import BackupObject, EncryptionKey, TelegramSession
 from app.vault.destruction import destroy_key
 from app.vault.needs import count_needs
-from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket
-from tests.vault.parts import BOB, Vault, add_sessions
+from tests.backups.custody import Custody, Elsewhere, make_custody, new_bucket
+from tests.vault.vaults import BOB, Vault, add_sessions
 
 
 def _needs(custody: Custody, key_id: str) -> dict[str, int]:

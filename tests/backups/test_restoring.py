@@ -14,8 +14,8 @@ from app.vault.opening import seal_session
 from app.vault.providers import KeyProviders
 from app.vault.rewrapping import rewrap_keys
 from app.vault.rotation import rotate_keys
-from tests.backups.parts import Custody, Elsewhere, make_custody, new_bucket
-from tests.vault.parts import (
+from tests.backups.custody import Custody, Elsewhere, make_custody, new_bucket
+from tests.vault.vaults import (
     ALICE,
     BOB,
     Vault,

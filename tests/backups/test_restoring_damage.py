@@ -10,8 +10,8 @@ import pytest
 
 from app.backups.content import encode
 from app.backups.names import MANIFESTS, ObjectName
-from tests.backups.parts import Custody, Elsewhere
-from tests.vault.parts import (
+from tests.backups.custody import Custody, Elsewhere
+from tests.vault.vaults import (
     add_sessions,
     make_local_provider,
 )

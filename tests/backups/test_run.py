@@ -25,8 +25,8 @@ from app.metrics import StateCollector, make_metrics
 from app.models import BackupObject, BackupRun, TelegramSession, Tenant
 from app.vault.rotation import rotate_keys
 from devstack.ports import free_port
-from tests.backups.parts import Custody, bucket_at, make_custody, new_bucket
-from tests.vault.parts import ALICE, Vault, add_sessions, make_local_provider, make_vault
+from tests.backups.custody import Custody, bucket_at, make_custody, new_bucket
+from tests.vault.vaults import ALICE, Vault, add_sessions, make_local_provider, make_vault
 
 
 def _catalogue(custody: Custody) -> set[str]:
@@ -215,7 +215,7 @@ from app.database import make_engine, make_transaction
 from app.metrics import StateCollector, make_metrics
 from app.vault.keyring import KeyRing
 from app.vault.providers import LocalKeyProvider
-from tests.backups.parts import bucket_at
+from tests.backups.custody import bucket_at
 
 database_url, key_file, s3_url, bucket = sys.argv[1:]
 engine = make_engine(database_url)

@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from app.models import TelegramSession
 from app.vault.places import session_place
-from tests.backups.parts import Custody, make_custody
-from tests.vault.parts import add_sessions, make_local_provider, make_ring
+from tests.backups.custody import Custody, make_custody
+from tests.vault.vaults import add_sessions, make_local_provider, make_ring
 
 
 def test_a_sample_opens(custody: Custody) -> None:

@@ -23,7 +23,7 @@ from app.logins.view import LoginView
 from app.logins.worker import LoginWorker
 from app.models import LeavingAuthKey, TelegramSession
 from app.settings import Settings
-from app.telegram.parts import start_telegram, stop_telegram
+from app.telegram.process import start_telegram, stop_telegram
 from sandbox.driver import SandboxDriver
 from tests.builders import Sent, make_core
 from tests.waiting import wait_until

@@ -35,7 +35,7 @@ from app.telegram.connection import TelegramConnection
 from app.telegram.errors import PasswordNeeded
 from app.telegram.gates import Caller
 from app.telegram.identity import identity_for
-from app.telegram.parts import start_telegram, stop_telegram
+from app.telegram.process import start_telegram, stop_telegram
 from app.tenants.keys import create_api_key
 from app.vault.places import webhook_secret_place
 from sandbox.driver import SandboxDriver

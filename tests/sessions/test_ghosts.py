@@ -9,7 +9,7 @@ import pytest
 
 from app.clock import utc_now
 from app.sessions.ghosts import end_ghosts, is_due
-from app.sessions.holding import hold_session, let_go
+from app.sessions.holding import hold_session, release_session
 from app.sessions.visit import Visit
 from app.telegram.errors import PasswordNeeded
 from sandbox.process import RunningSandbox, start_sandbox
@@ -45,7 +45,7 @@ def sweep(stage: Stage, session_id: str) -> int:
     try:
         return stage.parts.runtime.run(look(), timeout_seconds=30)
     finally:
-        let_go(stage.core, held)
+        release_session(stage.core, held)
 
 
 def pending(stage: Stage, user_id: int) -> list[bool]:

@@ -16,7 +16,7 @@ from app.core import Core
 from app.errors import Conflict, NotFound, SessionLeased
 from app.ids import new_id
 from app.models import TelegramSession
-from app.sessions.planning import BATCH_SESSIONS, VALIDATE_BATCH_TASK, plan_validations, put_off, validate_soon
+from app.sessions.planning import BATCH_SESSIONS, VALIDATE_BATCH_TASK, plan_validations, put_back, validate_soon
 from app.sessions.schedule import next_slot, slot_number
 from tests.builders import Sent
 from tests.sessions.rows import give_session
@@ -123,7 +123,7 @@ def test_a_batch_that_finds_no_room_is_due_again_soon(core: Core, sent: Sent) ->
     ticket = utc_now().fromisoformat(sent.tasks[0][1])
     with core.transaction() as db:
         db.execute(update(TelegramSession).where(TelegramSession.id == due[0]).values(next_validation_at=None))
-    put_off(core, due, ticket=ticket)
+    put_back(core, due, ticket=ticket)
     with core.transaction() as db:
         rows = {row.id: row.next_validation_at for row in db.scalars(select(TelegramSession))}
     assert rows[due[0]] is None

@@ -15,7 +15,7 @@ from app.cli import cli
 from app.core import Core
 from app.errors import InvalidInput
 from app.models import AuditEvent, TelegramSession
-from app.sessions.holding import HeldSession, hold_session, let_go
+from app.sessions.holding import HeldSession, hold_session, release_session
 from app.sessions.proxies import set_session_proxy
 from app.vault.rotation import rotate_keys
 from tests.builders import Sent, make_core
@@ -33,7 +33,7 @@ def held(core: Core, session_id: str) -> HeldSession:
     """Hold a session for a moment, as a validation does."""
     found = hold_session(core, session_id=session_id, holder="latchkey:test", reason="test", statuses=("active",))
     assert found is not None
-    let_go(core, found)
+    release_session(core, found)
     return found
 
 

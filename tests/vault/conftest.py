@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.vault.parts import Vault, aws_environment, emulated_aws, make_local_provider, make_vault
+from tests.vault.vaults import Vault, aws_environment, emulated_aws, make_local_provider, make_vault
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from app.errors import Conflict, NotFound, SealBroken
 from app.models import BackupObject, EncryptionKey, TelegramSession
 from app.vault.destruction import destroy_key
 from app.vault.sealing import Place
-from tests.vault.parts import ALICE, Vault, add_login, add_sessions
+from tests.vault.vaults import ALICE, Vault, add_login, add_sessions
 
 
 def _destroy(vault: Vault, key_id: str) -> None:

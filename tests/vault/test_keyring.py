@@ -21,7 +21,7 @@ from app.vault.keyring import KeyNotAtHand
 from app.vault.sealing import Place
 from app.vault.transact import transact
 from app.vault.wrapping import WrappedKey
-from tests.vault.parts import ALICE, Vault, make_local_provider, make_ring, make_vault
+from tests.vault.vaults import ALICE, Vault, make_local_provider, make_ring, make_vault
 from tests.waiting import wait_until
 
 PLACE = Place("session", ALICE, "ses_1")

@@ -9,7 +9,7 @@ from app.errors import Conflict, NotFound
 from app.ids import new_id
 from app.models import TelegramSession
 from app.vault.opening import open_session, seal_session
-from tests.vault.parts import ALICE, BOB, Vault, add_sessions, make_string_session
+from tests.vault.vaults import ALICE, BOB, Vault, add_sessions, make_string_session
 
 
 def _open(vault: Vault, session_id: str, tenant_id: str = ALICE) -> str:

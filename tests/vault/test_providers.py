@@ -22,7 +22,7 @@ from app.vault.kms import KmsKeyProvider
 from app.vault.providers import KeyProviders, LocalKeyProvider, make_key_provider
 from app.vault.wrapping import KeyUnavailable, WrappedKey
 from devstack.ports import free_port
-from tests.vault.parts import make_local_provider
+from tests.vault.vaults import make_local_provider
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient

@@ -14,7 +14,7 @@ from app.vault.kms import KmsKeyProvider
 from app.vault.providers import KeyProviders
 from app.vault.rewrapping import rewrap_keys
 from app.vault.wrapping import KeyUnavailable
-from tests.vault.parts import Vault, add_sessions, make_local_provider, make_ring
+from tests.vault.vaults import Vault, add_sessions, make_local_provider, make_ring
 
 
 def test_keys_move_from_a_file_to_kms(vault: Vault, aws_url: str) -> None:

@@ -17,7 +17,7 @@ from app.vault.places import LOGINS, session_place, webhook_secret_place
 from app.vault.rotation import settle_states
 from app.vault.sealing import Sealed
 from app.vault.wrapping import KeyUnavailable
-from tests.vault.parts import (
+from tests.vault.vaults import (
     ALICE,
     BOB,
     Vault,

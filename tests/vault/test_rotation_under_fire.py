@@ -22,7 +22,7 @@ from app.vault.opening import open_session
 from app.vault.places import LOGINS, session_place
 from app.vault.sealing import Place
 from app.vault.transact import transact
-from tests.vault.parts import (
+from tests.vault.vaults import (
     ALICE,
     Vault,
     add_login,

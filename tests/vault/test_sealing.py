@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.errors import SealBroken
 from app.vault.sealing import Place, Sealed, open_under, seal_under
-from tests.vault.parts import Vault
+from tests.vault.vaults import Vault
 
 KEY, OTHER_KEY = os.urandom(32), os.urandom(32)
 

@@ -131,17 +131,17 @@ def test_readiness_is_bounded_and_asks_a_hanging_dependency_once() -> None:
 
 def test_readiness_tells_no_old_news() -> None:
     """An answer that came after the limit, good or bad, does not count for the next look."""
-    let_go = threading.Event()
+    release_session = threading.Event()
     asked: list[str] = []
 
     def ask() -> str:
         asked.append("")
-        let_go.wait(10.0)
+        release_session.wait(10.0)
         return f"answer {len(asked)}"
 
     readiness = Readiness({"slow": Check(ask)}, limit_seconds=0.2)
     assert readiness.look()[1]["slow"]["found"] == "no answer within 0.2 s"
-    let_go.set()
+    release_session.set()
     assert wait_until(lambda: readiness.look()[1]["slow"]["ok"])
     assert readiness.look()[1]["slow"]["found"] == f"answer {len(asked)}"
     assert len(asked) > 1

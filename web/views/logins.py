@@ -18,7 +18,7 @@ from app.tenants.limits import Quota
 from web.auth import current_caller, current_reader, needs, needs_login_reader
 from web.openapi import answers, answers_problems
 from web.parts import parts
-from web.rate_headers import remember_standing
+from web.rate_headers import remember_quota
 from web.streams import stream_events, wait_for_change
 from web.views.login_bodies import CodeBody, NewLoginBody, PasswordBody, StartedLoginView, StartHeaders, WaitQuery
 
@@ -48,7 +48,7 @@ def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, 
     `telegram_user_id` is under way, that one is the answer.
     """
     caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
-    remember_standing(
+    remember_quota(
         parts().limits.hit(
             Quota("logins-per-key", caller.key_id, per_minute), Quota("logins", caller.tenant_id, per_minute)
         )
@@ -198,7 +198,7 @@ def _limit_answers(login_id: str, kind: str) -> None:
     quotas = [Quota(kind, login_id, settings.strict_rate_per_minute)]
     if current_reader().client_secret is not None and request.remote_addr is not None:
         quotas.append(Quota("answers-per-address", request.remote_addr, settings.login_rate_per_minute))
-    remember_standing(parts().limits.hit(*quotas))
+    remember_quota(parts().limits.hit(*quotas))
 
 
 def _draw(login_id: str, *, kind: str, mimetype: str) -> Response:

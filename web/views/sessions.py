@@ -12,7 +12,7 @@ from app.tenants.limits import Quota
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
 from web.parts import parts
-from web.rate_headers import remember_standing
+from web.rate_headers import remember_quota
 from web.views.session_bodies import NewSessionBody, SessionsQuery
 
 sessions = APIBlueprint("sessions", __name__, url_prefix="/v1/sessions", tag="Sessions")
@@ -45,7 +45,7 @@ def post_session(body: NewSessionBody) -> SessionView:
     Stop using the string session yourself before: two users of one session are its end.
     """
     caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
-    remember_standing(parts().limits.hit(Quota("imports", caller.tenant_id, per_minute)))
+    remember_quota(parts().limits.hit(Quota("imports", caller.tenant_id, per_minute)))
     row = import_session(
         parts().core,
         tenant_id=caller.tenant_id,

@@ -27,7 +27,7 @@ from app.models import TelegramSession
 from app.settings import Settings
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
-from tests.vault.parts import ACCESS_KEY, SECRET_KEY, Vault
+from tests.vault.vaults import ACCESS_KEY, SECRET_KEY, Vault
 
 Elsewhere = Callable[..., "Custody"]
 """Gives the same bucket with an empty database, and another key provider if one is given."""
