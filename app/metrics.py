@@ -6,13 +6,17 @@ when they are scraped (``StateCollector``), so that they are right whichever pro
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from redis.exceptions import RedisError
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.database import Transaction
 from app.errors import Unavailable
@@ -25,7 +29,10 @@ from app.models import (
     TelegramSession,
     Tenant,
 )
+from app.redis_state import SESSION_COUNTS_KEY
 
+_MANY_SESSIONS = 50_000
+_COUNTED_EVERY_SECONDS = 60
 _FAST = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _PACING = (0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 1.0)
 _WAITS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 86400.0)
@@ -130,10 +137,15 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
 
 
 class StateCollector(Collector):
-    """Reads the gauges that describe the database when they are scraped; says nothing while it is away."""
+    """Reads the gauges that describe the database when they are scraped; says nothing while it is away.
 
-    def __init__(self, transaction: Transaction) -> None:
+    Sessions are counted at each scrape while they are few. From ``_MANY_SESSIONS`` on one process counts them for all, once a
+    minute: a count of the whole table takes as long as the table is large, and every process is scraped.
+    """
+
+    def __init__(self, transaction: Transaction, cache: redis.Redis) -> None:
         self._transaction = transaction
+        self._cache = cache
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing in advance: registering must not need a database."""
@@ -156,7 +168,7 @@ class StateCollector(Collector):
                 .where(Tenant.disabled_at.is_(None) | Login.id.is_not(None))
                 .group_by(Tenant.id)
             ).all()
-            counted = db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)).all()
+            sessions = self._sessions_by_status(db)
             lag = db.scalar(
                 select(func.extract("epoch", now - func.min(TelegramSession.next_validation_at))).where(
                     TelegramSession.status == "active"
@@ -173,7 +185,6 @@ class StateCollector(Collector):
             logins_pending.add_metric([tenant_id], count)
         yield logins_pending
         by_status = GaugeMetricFamily("telethon_sessions", "Sessions by status.", labels=["status"])
-        sessions = {status: count for status, count in counted}  # noqa: C416  # dict() does not take rows
         for status in SESSION_STATUSES:
             by_status.add_metric([status], sessions.get(status, 0))
         yield by_status
@@ -190,3 +201,23 @@ class StateCollector(Collector):
             yield GaugeMetricFamily(
                 "telethon_encryption_key_age_seconds", "Age of the active data encryption key.", value=float(key_age)
             )
+
+    def _sessions_by_status(self, db: DatabaseSession) -> dict[str, int]:
+        estimate = text("SELECT reltuples FROM pg_class WHERE oid = 'sessions'::regclass")
+        if (db.scalar(estimate) or 0) < _MANY_SESSIONS:
+            return _count_sessions(db)
+        try:
+            kept = self._cache.get(SESSION_COUNTS_KEY)
+            if isinstance(kept, bytes):
+                counts: dict[str, int] = json.loads(kept)
+                return counts
+            counts = _count_sessions(db)
+            self._cache.set(SESSION_COUNTS_KEY, json.dumps(counts), ex=_COUNTED_EVERY_SECONDS)
+            return counts
+        except RedisError:
+            return {}
+
+
+def _count_sessions(db: DatabaseSession) -> dict[str, int]:
+    counted = db.execute(select(TelegramSession.status, func.count()).group_by(TelegramSession.status)).all()
+    return {status: count for status, count in counted}  # noqa: C416  # dict() does not take rows

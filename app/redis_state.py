@@ -19,6 +19,9 @@ INBOX_CHANNEL = "latchkey:login-inbox"
 """Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, password, code or resend."""
 
 
+SESSION_COUNTS_KEY = "latchkey:session-counts"
+"""How many sessions have which status, when there are many; lives for a minute."""
+
 RECENT_DEATHS_KEY = "latchkey:validator:deaths"
 """When sessions were last found dead, as a sorted set; lives for a minute."""
 

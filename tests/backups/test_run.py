@@ -12,6 +12,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
@@ -183,7 +184,7 @@ def test_a_run_is_recorded(custody: Custody) -> None:
     add_sessions(custody.vault, 2)
     report = custody.back_up()
     registry = CollectorRegistry()
-    registry.register(StateCollector(custody.vault.transaction))
+    registry.register(StateCollector(custody.vault.transaction, redis.Redis()))
     age = registry.get_sample_value("telethon_backup_age_seconds")
     assert age is not None
     assert age < 60

@@ -86,5 +86,5 @@ def _scraped_registry() -> CollectorRegistry:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
         registry.register(parts().core.registry)
-    registry.register(StateCollector(parts().core.transaction))
+    registry.register(StateCollector(parts().core.transaction, parts().core.redis))
     return registry
