@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack.errors import SetupError
@@ -97,8 +97,8 @@ class Configuration:
     worker_metrics: Mapping[str, int]
     login_workers: int
     telegram: Telegram
-    settings: Mapping[str, str]
-    environment: Mapping[str, str]
+    settings: Mapping[str, str] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
 
     def url(self, name: str) -> str:
         """Where a part answers HTTP."""

@@ -9,7 +9,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class _Person:
     """Somebody with a phone. ``types`` is what they type when they are asked for their 2FA password."""
 
     account: Mapping[str, object]
-    types: tuple[str, ...] = ()
+    types: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:

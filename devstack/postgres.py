@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg2
@@ -46,7 +46,7 @@ class Postgres:
 
     program: Program
     port: int
-    password: str
+    password: str = field(repr=False)
 
     def url(self, database: str) -> str:
         """The SQLAlchemy URL of one of its databases."""

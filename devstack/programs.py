@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -48,7 +48,7 @@ class Program:
     command: tuple[str, ...]
     log: Path
     ready: Callable[[], bool]
-    environment: Mapping[str, str] | None = None
+    environment: Mapping[str, str] | None = field(default=None, repr=False)
     folder: Path | None = None
     account: Account | None = None
     ready_seconds: float = 90.0

@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack.objectstore import prepare_object_store
@@ -33,7 +33,7 @@ class Place:
     """Where the roles run: the stack's folder, and the settings that all of them share."""
 
     folder: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
 
     def log(self, name: str) -> Path:
         """The log of a program."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ SCOPES = ("logins,sessions:read,sessions:open,sessions:write,webhooks,audit", "a
 class ApiKeys:
     """The tenant's key and the operator's."""
 
-    api_key: str
-    admin_api_key: str
+    api_key: str = field(repr=False)
+    admin_api_key: str = field(repr=False)
 
 
 def kept_api_keys(folder: Path) -> ApiKeys | None:

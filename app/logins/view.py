@@ -42,7 +42,7 @@ FINAL_STATUSES: frozenset[str] = frozenset({"authorized", "expired", "failed", "
 class QRView(BaseModel):
     """The current QR code: what to draw, and until when it may be scanned."""
 
-    url: str = Field(description="What the QR code says: tg://login?token=…")
+    url: str = Field(repr=False, description="What the QR code says: tg://login?token=…")
     expires_at: Timestamp
 
 

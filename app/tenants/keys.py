@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -54,7 +54,7 @@ class ApiKeyView(BaseModel):
 class NewApiKeyView(ApiKeyView):
     """An API key on the one occasion that it is shown."""
 
-    key: str
+    key: str = Field(repr=False)
 
 
 def create_api_key(

@@ -5,7 +5,7 @@ Source: https://core.telegram.org/api/qr-login
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sandbox.telegram.cloud import Cloud
@@ -29,7 +29,7 @@ class MigrateTo:
     """The phone's account lives in another data centre: import this token there."""
 
     dc_id: int
-    token: bytes
+    token: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Migration:
     expires_at: float
     origin: Device
     account: Account
-    token: bytes
+    token: bytes = field(repr=False)
     imported: bool = False
 
 

@@ -51,8 +51,8 @@ USUAL_CODE_WAYS = (CodeWay.APP, CodeWay.SMS)
 class PhoneMessage:
     """A login code that reached an account's owner, by whatever way."""
 
-    text: str
-    code: str
+    text: str = field(repr=False)
+    code: str = field(repr=False)
     sent_at: float
     delivery: str
 
@@ -105,7 +105,7 @@ class Account:
 class LoginToken:
     """A login token that a device shows as a QR code."""
 
-    token: bytes
+    token: bytes = field(repr=False)
     expires_at: float
     except_ids: frozenset[int]
 

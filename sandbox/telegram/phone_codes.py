@@ -4,7 +4,7 @@ Source: https://core.telegram.org/api/auth
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sandbox.telegram.cloud import Cloud, normalize_phone
 from sandbox.telegram.errors import RpcError
@@ -35,8 +35,8 @@ class SentCode:
     """A code on its way from a phone to a device. `account` is None when nobody has that number."""
 
     phone: str
-    phone_code_hash: str
-    code: str
+    phone_code_hash: str = field(repr=False)
+    code: str = field(repr=False)
     expires_at: float
     way: CodeWay
     key_id: int

@@ -1,6 +1,6 @@
 """Telegram's times and the api credentials it knows: what tests and the command line set."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,4 +15,4 @@ class Rules:
     """How long a connection must have made no call for another one to use its auth key without blame."""
     api_id: int | None = None
     """The only api_id that is accepted; None accepts every one that is not 0."""
-    api_hash: str | None = None
+    api_hash: str | None = field(default=None, repr=False)

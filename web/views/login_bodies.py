@@ -99,8 +99,8 @@ class StartHeaders(BaseModel):
 class StartedLoginView(LoginView):
     """A Login, with what the browser needs to show and drive it."""
 
-    client_secret: str = Field(description="Shows and drives this login alone: header Login-Secret.")
-    page_url: str = Field(description="The hosted page, with the secret in its fragment.")
+    client_secret: str = Field(repr=False, description="Shows and drives this login alone: header Login-Secret.")
+    page_url: str = Field(repr=False, description="The hosted page, with the secret in its fragment.")
 
 
 class WaitQuery(Query):

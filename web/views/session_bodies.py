@@ -90,7 +90,9 @@ class RenewedLeaseView(BaseModel):
 class LeaseView(RenewedLeaseView):
     """A lease, with what is needed to use the session. Use it under this api_id and device."""
 
-    session_string: str = Field(description="The whole account: keep it in memory, and only while the lease lasts.")
+    session_string: str = Field(
+        repr=False, description="The whole account: keep it in memory, and only while the lease lasts."
+    )
     telegram_user_id: int | None
     dc_id: int
     api_id: int
