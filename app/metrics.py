@@ -132,6 +132,7 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
             "1 while the validator pauses because too many sessions died at once.",
             namespace="telethon",
             registry=registry,
+            multiprocess_mode="livemax",
         ),
     )
 

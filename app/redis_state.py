@@ -23,7 +23,7 @@ SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
 
 RECENT_DEATHS_KEY = "latchkey:validator:deaths"
-"""When sessions were last found dead, as a sorted set; lives for a minute."""
+"""When which session was last found dead, as a sorted set; lives for a minute."""
 
 VALIDATOR_PAUSED_KEY = "latchkey:validator:paused"
 """Exists while the validator pauses, because too many sessions died at once."""
@@ -104,6 +104,11 @@ def flood_storm_keys(method: str, api_id: int) -> tuple[str, str]:
     """Sorted sets, over the people at an api_id who met waits of the method: when they did last, and until when they wait."""
     prefix = f"latchkey:flood-storm:api:{api_id}:{method}"
     return f"{prefix}:met", f"{prefix}:until"
+
+
+def recent_answers_key(number: int) -> str:
+    """How many sessions were found alive in a slice of time; lives for a minute."""
+    return f"latchkey:validator:answers:{number}"
 
 
 def encode_login_hint(login_id: str, version: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import text, update
+from sqlalchemy import or_, text, update
 from sqlalchemy.orm import Session as DatabaseSession
 from telethon.tl.types import User
 
@@ -14,7 +14,7 @@ from app.ids import new_id
 from app.models import TelegramSession
 from app.sessions.events import queue_session_event
 from app.sessions.schedule import next_slot
-from app.sessions.store import fingerprint, shortened_lease
+from app.sessions.store import fingerprint, is_denied, shortened_lease
 from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
 from app.vault.keyring import KeyRing
@@ -32,7 +32,10 @@ class Account(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """The new session's id, and that of the one it replaced (still to be logged out), if any."""
+    """The new session's id, and that of the one it replaced, if any: still to be logged out.
+
+    Should it have replaced another one besides, which was asked about once more, the sweep has that logged out.
+    """
 
     session_id: str
     replaced_id: str | None
@@ -62,7 +65,7 @@ def claim_session(
     metadata: dict[str, Any],
     validation_interval_seconds: int,
 ) -> Claimed:
-    """Seal and store a session; the newest wins: an active one of the same account is marked replaced.
+    """Seal and store a session; the newest wins: an active or a denied one of the same account is marked replaced.
 
     The caller's transaction (``app.vault.transact``'s: it seals) also ends the login, so that a crash leaves both done or
     neither. The replaced session stays sealed until it is logged out at Telegram.
@@ -126,12 +129,12 @@ def mask_phone(phone: str | None) -> str | None:
 
 def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> str | None:
     now = utc_now()
-    older = db.scalar(
+    older = db.scalars(
         update(TelegramSession)
         .where(
             TelegramSession.tenant_id == tenant_id,
             TelegramSession.telegram_user_id == telegram_user_id,
-            TelegramSession.status == "active",
+            or_(TelegramSession.status == "active", is_denied()),
         )
         .values(
             status="replaced",
@@ -144,8 +147,7 @@ def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int
         )
         .returning(TelegramSession)
         .execution_options(synchronize_session=False, populate_existing=True)
-    )
-    if older is None:
-        return None
-    queue_session_event(db, "session.replaced", older)
-    return older.id
+    ).all()
+    for row in older:
+        queue_session_event(db, "session.replaced", row)
+    return older[0].id if older else None

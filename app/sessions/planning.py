@@ -12,22 +12,23 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
-from app.sessions.mass_death import is_paused
+from app.sessions.mass_death import tell_pause
 from app.sessions.store import (
+    DENIED,
     OWN_HOLDER_PREFIX,
     find_session,
+    is_denied,
     lease_is_free,
     not_active,
     transaction_now,
     why_not_free,
 )
-from app.sessions.verdicts import DENIED
 
 VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
 BATCH_SESSIONS = 32
@@ -53,7 +54,7 @@ def plan_validations(core: Core) -> int:
         How many sessions were sent.
     """
     sent = 0
-    if is_paused(core):
+    if tell_pause(core):
         return sent
     for _ in range(BATCHES_AT_ONCE):
         ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
@@ -74,6 +75,7 @@ def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSes
     """Have a session validated now. While Latchkey itself is at it, nothing more is needed.
 
     One that was given up because Telegram denied its key is brought back for a last question: the denial may have been wrong.
+    One that is asked again after a denial keeps its times: a denial that somebody asked for does not count.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
@@ -93,6 +95,9 @@ def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSes
             .values(
                 next_validation_at=ticket,
                 status=case((TelegramSession.status == "invalid", "quarantined"), else_=TelegramSession.status),
+                denials=case(
+                    (is_denied(), func.greatest(TelegramSession.denials - 1, 0)), else_=TelegramSession.denials
+                ),
             )
             .returning(TelegramSession.id)
         )

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, ColumnExpressionArgument, DateTime, case, func, or_, select, update
+from sqlalchemy import ColumnElement, ColumnExpressionArgument, DateTime, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -24,6 +24,9 @@ OWN_HOLDER_PREFIX = "latchkey:"
 
 REVOKE_GRACE_SECONDS = 60.0
 """A session that is revoked or replaced leaves its holder that much time at most, whatever was granted."""
+
+DENIED = "auth_key_unregistered"
+"""A quarantined (or invalid) session's reason: Telegram does not know its auth key, which it says falsely at times."""
 
 NO_LEASE: dict[str, Any] = dict.fromkeys(("lease_id", "lease_holder", "lease_purpose", "lease_expires_at"))
 """The columns of a session that nobody holds."""
@@ -42,6 +45,11 @@ def transaction_now() -> ColumnElement[datetime]:
 def lease_is_free() -> ColumnElement[bool]:
     """True of a row that nobody holds."""
     return or_(TelegramSession.lease_expires_at.is_(None), TelegramSession.lease_expires_at <= database_now())
+
+
+def is_denied() -> ColumnElement[bool]:
+    """True of a session that was active until Telegram denied its auth key, and is asked again before it is given up."""
+    return and_(TelegramSession.status == "quarantined", TelegramSession.reason == DENIED)
 
 
 def shortened_lease() -> ColumnElement[datetime | None]:

@@ -35,7 +35,7 @@ from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
 from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, release_session
-from app.sessions.mass_death import note_death
+from app.sessions.mass_death import is_paused, note_answer, note_death
 from app.sessions.planning import put_back
 from app.sessions.schedule import next_slot
 from app.sessions.store import OWN_HOLDER_PREFIX
@@ -77,6 +77,8 @@ async def validate_batch(
 ) -> Counter[ValidationOutcome]:
     """Validate planned sessions, some at once. May be repeated: the ticket lets each be validated once.
 
+    Once the validator pauses, no other is begun: they are due again when their ticket ends.
+
     Args:
         ticket: the ``next_validation_at`` that they were planned with.
 
@@ -85,14 +87,16 @@ async def validate_batch(
     """
     outcomes: Counter[ValidationOutcome] = Counter()
     waiting = iter(session_ids)
-    stop_at = time.monotonic() + START_SECONDS
+    stop_at, paused = time.monotonic() + START_SECONDS, False
 
     async def work() -> None:
+        nonlocal paused
         for session_id in waiting:
             outcome = await validate(core, telegram, session_id=session_id, ticket=ticket, log_in_again=log_in_again)
             if outcome is not None:
                 outcomes[outcome] += 1
-            if time.monotonic() > stop_at:
+            paused = paused or outcome == "paused"
+            if paused or time.monotonic() > stop_at:
                 return
 
     async with asyncio.TaskGroup() as group:
@@ -183,6 +187,7 @@ async def _examine(
     except AppError as exc:
         _log.warning("validation.refused", session_id=held.row.id, detail=exc.detail)
         return await in_thread(found_nothing, core, held, outcome="refused")
+    await in_thread(note_answer, core)
     return await in_thread(found_alive, core, held, account)
 
 
@@ -192,7 +197,8 @@ def _declare(
     """Write down that Telegram denied the session or ended it, unless too many have died at once."""
     cause = error.cause if isinstance(error, NotAuthorized) else "password_needed"
     _log.info("session.dead", session_id=held.row.id, tenant_id=held.row.tenant_id, cause=cause)
-    if note_death(core):
+    was_alive_here = held.row.status == "active"
+    if note_death(core, session_id=held.row.id) if was_alive_here else is_paused(core):
         return found_nothing(core, held, outcome="paused")
     if isinstance(error, NotAuthorized) and error.ambiguous:
         return found_denied(core, held, log_in_again=log_in_again)

@@ -18,15 +18,12 @@ from app.sessions.claim import Account, lock_account, mask_phone
 from app.sessions.events import queue_session_event
 from app.sessions.holding import HeldSession
 from app.sessions.schedule import next_slot
-from app.sessions.store import find_active, release_held
+from app.sessions.store import DENIED, find_active, release_held
 from app.vault.audit import record_event
 from app.webhooks.outbox import has_listener
 
 IMPORTED = "imported"
 """A quarantined session's reason: a caller brought it. Any other came from a backup."""
-
-DENIED = "auth_key_unregistered"
-"""A quarantined (or invalid) session's reason: Telegram does not know its auth key, which it says falsely at times."""
 
 ASK_AGAIN_SECONDS = (60.0, 300.0, 900.0)
 """After the first, second and third denial in a row a session is asked again after so long; a fourth one is its end."""
@@ -152,7 +149,8 @@ def _admit(core: Core, db: DatabaseSession, held: HeldSession, account: Account)
         "reason": None,
         "version": TelegramSession.version + 1,
         "telegram_user_id": account.telegram_user_id,
-        "last_used_at": utc_now(),
+        # It was here all the time, or somebody has just brought it.
+        "last_used_at": TelegramSession.last_used_at if row.reason == DENIED else utc_now(),
         "username": account.username,
         "first_name": account.first_name,
         "phone_masked": mask_phone(account.phone),
@@ -212,10 +210,16 @@ def _end(
 
 
 def _start_login(core: Core, row: TelegramSession, log_in_again: LogInAgain) -> LoginLink | None:
-    # A login costs a worker ten minutes of waiting: not when nobody would hear of it.
+    # A login costs a worker ten minutes of waiting: not when nobody would hear of it, or the user has logged in already.
     with core.transaction() as db:
-        heard = has_listener(db, tenant_id=row.tenant_id)
-    return log_in_again(row) if heard else None
+        wanted = has_listener(db, tenant_id=row.tenant_id) and not _has_newer(db, row)
+    return log_in_again(row) if wanted else None
+
+
+def _has_newer(db: DatabaseSession, row: TelegramSession) -> bool:
+    if row.status == "active" or row.telegram_user_id is None:
+        return False
+    return find_active(db, tenant_id=row.tenant_id, telegram_user_id=row.telegram_user_id) is not None
 
 
 def _release(db: DatabaseSession, held: HeldSession, changes: dict[str, Any]) -> TelegramSession | None:

@@ -28,7 +28,7 @@ from app.sessions.claim import Account, claim_session
 from app.sessions.leases import Lease, acquire_lease
 from app.sessions.logging_out import log_out_session
 from app.sessions.planning import TICKET_SECONDS
-from app.sessions.validation import validate_batch
+from app.sessions.validation import SESSIONS_AT_ONCE, validate_batch
 from app.settings import Settings
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
@@ -135,14 +135,14 @@ class Stage(AbstractContextManager["Stage"]):
 
     # --- what Latchkey does
 
-    def validate(self, *session_ids: str) -> Counter[str]:
+    def validate(self, *session_ids: str, at_once: int = SESSIONS_AT_ONCE) -> Counter[str]:
         """Plan these sessions and validate them now."""
         ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
         for session_id in session_ids:
             self.change(session_id, next_validation_at=ticket)
-        return self.run_batch(ticket.isoformat(), session_ids)
+        return self.run_batch(ticket.isoformat(), session_ids, at_once=at_once)
 
-    def run_batch(self, ticket: str, session_ids: Sequence[str]) -> Counter[str]:
+    def run_batch(self, ticket: str, session_ids: Sequence[str], *, at_once: int = SESSIONS_AT_ONCE) -> Counter[str]:
         """Run a planned batch, as its task would."""
         work = validate_batch(
             self.core,
@@ -150,6 +150,7 @@ class Stage(AbstractContextManager["Stage"]):
             session_ids=session_ids,
             ticket=utc_now().fromisoformat(ticket),
             log_in_again=partial(log_in_again, self.core),
+            at_once=at_once,
         )
         return Counter(self.parts.runtime.run(work, timeout_seconds=100))
 

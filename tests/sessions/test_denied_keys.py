@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
 from app.clock import utc_now
+from app.errors import Conflict
 from app.redis_state import VALIDATOR_PAUSED_KEY
 from app.sessions.leases import release_lease, renew_lease
-from app.sessions.mass_death import MANY_DEATHS
+from app.sessions.mass_death import MANY_DEATHS, SHARE_OF_DEATHS, note_answer, note_death
 from app.sessions.planning import plan_validations, validate_soon
 from tests.sessions.stage import Stage
 
@@ -80,8 +82,83 @@ def test_a_final_death_is_not_brought_back(stage: Stage) -> None:
     session_id = stage.connect()
     stage.fault(session_id, "users.getUsers", error="SESSION_REVOKED", times=1)
     assert stage.validate(session_id) == {"invalid": 1}
-    with pytest.raises(Exception, match="cannot be used"):
+    with pytest.raises(Conflict) as refused:
         validate_soon(stage.core, tenant_id="alice", session_id=session_id)
+    assert refused.value.code == "session_not_active"
+
+
+def test_asking_again_by_hand_hastens_no_end(stage: Stage) -> None:
+    """A tenant that asks in a loop while Telegram is wrong for a minute does not kill its session within seconds."""
+    session_id = stage.connect()
+    deny(stage, session_id)
+    assert stage.validate(session_id) == {"denied": 1}
+    for _ in range(5):
+        deny(stage, session_id)
+        validate_soon(stage.core, tenant_id="alice", session_id=session_id)
+        (_, ticket, *ids) = stage.sent.tasks[-1]
+        assert stage.run_batch(ticket, ids) == {"denied": 1}
+    row = stage.row(session_id)
+    assert (row.status, row.denials) == ("quarantined", 1)
+    assert row.next_validation_at is not None
+    assert row.next_validation_at <= utc_now() + timedelta(seconds=60)
+
+
+def test_being_asked_is_not_being_used(stage: Stage) -> None:
+    """A session that was denied and answers again is as idle as before."""
+    session_id = stage.connect()
+    long_ago = utc_now() - timedelta(days=30)
+    stage.change(session_id, last_used_at=long_ago)
+    deny(stage, session_id)
+    stage.validate(session_id)
+    assert stage.validate(session_id) == {"ok": 1}
+    assert stage.row(session_id).last_used_at == long_ago
+
+
+def test_a_new_login_replaces_a_denied_session(stage: Stage) -> None:
+    """The newest wins, as over an active one: no word later that this account is lost, and nobody is left logged in."""
+    stage.listen()
+    user_id = stage.account()
+    older = stage.connect(user_id)
+    deny(stage, older)
+    assert stage.validate(older) == {"denied": 1}
+    newer = stage.connect(user_id)
+    row = stage.row(older)
+    assert (row.status, row.logout_pending, row.next_validation_at) == ("replaced", True, None)
+    assert [event for event, _ in stage.events()] == ["session.replaced"]
+    assert stage.log_out(older) == "done"
+    assert len(stage.telegram.authorizations(user_id)) == 1
+    assert stage.row(newer).status == "active"
+
+
+def test_one_that_comes_back_gives_way_to_a_newer_one(stage: Stage) -> None:
+    """Given up, its user has logged in anew, and then it answers: never two active, and the older one is logged out."""
+    user_id = stage.account()
+    older = stage.connect(user_id)
+    stage.change(older, status="invalid", reason="auth_key_unregistered", denials=3, auth_key_hash=None)
+    newer = stage.connect(user_id)
+    validate_soon(stage.core, tenant_id="alice", session_id=older)
+    (_, ticket, *ids) = stage.sent.tasks[-1]
+    assert stage.run_batch(ticket, ids) == {"duplicate": 1}
+    assert stage.row(older).status == "replaced"
+    assert stage.log_out(older) == "done"
+    assert stage.validate(newer) == {"ok": 1}
+    assert len(stage.telegram.authorizations(user_id)) == 1
+
+
+def test_nobody_is_asked_to_log_in_who_has(stage: Stage) -> None:
+    """An older session is asked about once more and denied: its user has an active one, so no login is started."""
+    stage.listen()
+    user_id = stage.account()
+    older = stage.connect(user_id)
+    stage.change(older, status="invalid", reason="auth_key_unregistered", denials=3, auth_key_hash=None)
+    stage.connect(user_id)
+    # The session, not the account: its user's other key is fine.
+    stage.telegram.add_fault("users.getUsers", error="AUTH_KEY_UNREGISTERED", times=2, user_id=user_id)
+    validate_soon(stage.core, tenant_id="alice", session_id=older)
+    (_, ticket, *ids) = stage.sent.tasks[-1]
+    assert stage.run_batch(ticket, ids) == {"invalid": 1}
+    ((event, payload),) = stage.events()
+    assert (event, payload["login_id"], payload["login_url"]) == ("session.invalid", None, None)
 
 
 def test_many_deaths_at_once_make_the_validator_pause(stage: Stage) -> None:
@@ -100,6 +177,61 @@ def test_many_deaths_at_once_make_the_validator_pause(stage: Stage) -> None:
     stage.core.redis.delete(VALIDATOR_PAUSED_KEY)
     assert plan_validations(stage.core) == 1
     assert stage.core.registry.get_sample_value("telethon_validator_paused") == 0
+
+
+def let_many_die(stage: Stage) -> None:
+    """As many other sessions as may die without a pause, just now."""
+    for number in range(MANY_DEATHS - 1):
+        assert note_death(stage.core, session_id=f"ses_{number}") is False
+
+
+def test_many_deaths_among_very_many_sessions_are_no_reason_to_pause(stage: Stage) -> None:
+    """A tenth of those that were asked must be dead: an installation of a million sessions loses some every minute."""
+    let_many_die(stage)
+    for _ in range(round(MANY_DEATHS / SHARE_OF_DEATHS)):
+        note_answer(stage.core)
+    session_id = stage.connect()
+    deny(stage, session_id)
+    assert stage.validate(session_id) == {"denied": 1}
+    assert not stage.core.redis.exists(VALIDATOR_PAUSED_KEY)
+
+
+def test_one_session_is_one_death(stage: Stage) -> None:
+    """However often it is asked: nobody stops everybody's validation by asking for one dead session again and again."""
+    for _ in range(2 * MANY_DEATHS):
+        assert note_death(stage.core, session_id="ses_1") is False
+
+
+def test_what_was_never_alive_here_is_no_death(stage: Stage) -> None:
+    """A tenant that imports many dead strings does not stop everybody's validation."""
+    let_many_die(stage)
+    session_id = stage.connect()
+    stage.change(session_id, status="quarantined", reason="imported")
+    deny(stage, session_id)
+    assert stage.validate(session_id) == {"invalid": 1}
+    assert not stage.core.redis.exists(VALIDATOR_PAUSED_KEY)
+
+
+def test_a_batch_under_way_stops_when_the_validator_pauses(stage: Stage) -> None:
+    """No new visits: those that were planned before are due again, and only a look that somebody asked for goes on."""
+    let_many_die(stage)
+    first, *others = stage.connect_many(4)
+    deny(stage, first)
+    assert stage.validate(first, *others, at_once=1) == {"paused": 1}
+    assert stage.calls("users.getUsers") == 2
+    assert [stage.row(each).lease_id for each in others] == [None] * 3
+    validate_soon(stage.core, tenant_id="alice", session_id=others[0])
+    (_, ticket, *ids) = stage.sent.tasks[-1]
+    assert stage.run_batch(ticket, ids) == {"ok": 1}
+
+
+def test_the_pause_is_said_once(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    """Many deaths at the same moment begin one pause, and its time does not grow with them."""
+    let_many_die(stage)
+    with ThreadPoolExecutor(8) as pool:
+        paused = list(pool.map(lambda number: note_death(stage.core, session_id=f"ses_more_{number}"), range(8)))
+    assert paused == [True] * 8
+    assert capsys.readouterr().out.count("validator.paused") == 1
 
 
 def test_a_reported_death_survives_later_words_of_the_same_lease(stage: Stage) -> None:
