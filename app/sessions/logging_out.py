@@ -6,7 +6,8 @@ The decision, for one session:
 2. Another session has the same auth key (a dead session's string that was imported anew): the authorization is that one's,
    and only the ciphertext here goes.
 3. ``auth.logOut``; an answer that the key is not authorized (any more) is as good.
-4. Ask on a new connection whose the key is. Only when Telegram does not know is it true.
+4. Ask on a new connection whose the key is. Only when Telegram does not know is it true. Telegram says falsely at times that it
+   does not know a key (AUTH_KEY_UNREGISTERED): when both calls are answered so, that is one denial, and three are believed.
 5. Erase the ciphertext: it was the one thing that could end the authorization. Tell the tenant.
 6. Anything else: come back later, each time after a longer pause.
 """
@@ -14,10 +15,9 @@ The decision, for one session:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, update
 from sqlalchemy.orm import Session as DatabaseSession
@@ -41,6 +41,9 @@ from app.vault.wrapping import KeyUnavailable
 
 LogOut = Literal["done", "not_pending", "leased", "put_off"]
 """What a try came to."""
+
+BELIEVED_DENIALS = 3
+"""With the pauses between tries that is twenty seconds; a false denial lasts for seconds."""
 
 _LEAVING = ("revoking", "replaced")
 _HOLDER = OWN_HOLDER_PREFIX + "revocation"
@@ -74,10 +77,10 @@ async def log_out_session(core: Core, telegram: TelegramParts, session_id: str) 
     try:
         if not await in_thread(claim_auth_key, core, held):
             return await in_thread(_finish, core, held, action="session.erased")
-        wait_seconds = await _try(core, telegram, held)
-        if wait_seconds is None:
+        tried = await _try(core, telegram, held)
+        if tried.logged_out or (tried.denied and held.row.denials + 1 >= BELIEVED_DENIALS):
             return await in_thread(_finish, core, held, action="session.logged_out")
-        return await in_thread(_fail, core, held, wait_seconds=wait_seconds)
+        return await in_thread(_fail, core, held, tried)
     except BaseException:
         await in_thread(release_session, core, held)
         raise
@@ -94,29 +97,45 @@ def _hold(core: Core, session_id: str) -> HeldSession | None:
     )
 
 
-async def _try(core: Core, telegram: TelegramParts, held: HeldSession) -> float | None:
-    """None: logged out, and verified. Otherwise how long to wait at least before another try."""
+class _Tried(NamedTuple):
+    """What a try came to: ``logged_out``, and verified; ``denied``: Telegram knows nothing of the key; neither: still to do.
+
+    ``wait_seconds`` is how long to wait at least before another try.
+    """
+
+    logged_out: bool = False
+    denied: bool = False
+    wait_seconds: float = 0.0
+
+
+async def _try(core: Core, telegram: TelegramParts, held: HeldSession) -> _Tried:
     try:
         async with asyncio.timeout(min(_VISIT_SECONDS, held.left_seconds())), Visit(core, telegram, held) as visit:
-            return None if await _log_out(visit) else 0.0
+            return await _log_out(visit)
     except FloodWait as exc:
-        return telegram.floods.countdown(exc.wait_seconds)
+        return _Tried(wait_seconds=telegram.floods.countdown(exc.wait_seconds))
     except (AppError, TimeoutError) as exc:
         if not isinstance(exc, Transient | TimeoutError):
             _log.warning("revocation.refused", session_id=held.row.id, detail=str(exc))
-        return 0.0
+        return _Tried()
 
 
-async def _log_out(visit: Visit) -> bool:
+async def _log_out(visit: Visit) -> _Tried:
     # It may have ended before: by the phone, by an earlier try whose answer was lost, or with the account.
-    with contextlib.suppress(NotAuthorized):
+    doubtful = False
+    try:
         await visit.call(LogOutRequest())
+    except NotAuthorized as exc:
+        doubtful = exc.ambiguous
     await visit.close()
     try:
         await visit.call(GetUsersRequest([InputUserSelf()]))
-    except (NotAuthorized, PasswordNeeded):
-        return True
-    return False
+    except NotAuthorized as exc:
+        denied = doubtful and exc.ambiguous
+        return _Tried(logged_out=not denied, denied=denied)
+    except PasswordNeeded:
+        return _Tried(logged_out=True)
+    return _Tried()
 
 
 def _finish(core: Core, held: HeldSession, *, action: str) -> LogOut:
@@ -178,13 +197,14 @@ def _tell(core: Core, db: DatabaseSession, row: TelegramSession, *, action: str)
         queue_session_event(db, "session.revoked", row)
 
 
-def _fail(core: Core, held: HeldSession, *, wait_seconds: float) -> LogOut:
+def _fail(core: Core, held: HeldSession, tried: _Tried) -> LogOut:
     pause = _PAUSES_SECONDS[min(held.row.logout_tries, len(_PAUSES_SECONDS) - 1)]
-    seconds = max(pause * random.uniform(0.8, 1.2), wait_seconds)  # noqa: S311  # spreads load only
+    seconds = max(pause * random.uniform(0.8, 1.2), tried.wait_seconds)  # noqa: S311  # spreads load only
     release_session(
         core,
         held,
         logout_tries=TelegramSession.logout_tries + 1,
+        denials=TelegramSession.denials + int(tried.denied),
         next_logout_at=database_now() + timedelta(seconds=seconds),
     )
     _log.info("revocation.put_off", session_id=held.row.id, tries=held.row.logout_tries + 1, seconds=round(seconds, 1))

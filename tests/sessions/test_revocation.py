@@ -143,6 +143,44 @@ def test_a_log_out_that_telegram_took_but_did_not_mean_is_noticed(stage: Stage) 
     assert stage.telegram.authorizations(user_id) == []
 
 
+def test_a_key_that_telegram_denies_for_a_moment_is_logged_out_all_the_same(stage: Stage) -> None:
+    """Log-out and look are both denied, falsely: the ciphertext, which alone could end the authorization, is kept."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    revoke(stage, session_id)
+    for method in ("auth.logOut", "users.getUsers"):
+        stage.telegram.add_fault(method, error="AUTH_KEY_UNREGISTERED", times=1, user_id=user_id)
+    assert stage.log_out(session_id) == "put_off"
+    row = stage.row(session_id)
+    assert (row.status, row.logout_pending) == ("revoking", True)
+    assert row.session_sealed is not None
+    assert len(stage.telegram.authorizations(user_id)) == 1
+    assert stage.log_out(session_id) == "done"
+    assert stage.telegram.authorizations(user_id) == []
+
+
+def test_a_key_that_telegram_goes_on_denying_is_given_up(stage: Stage) -> None:
+    """Nobody is logged in with it: after three looks, some twenty seconds apart, that is believed."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    (device,) = stage.telegram.authorizations(user_id)
+    stage.telegram.terminate(user_id, device["hash"])
+    revoke(stage, session_id)
+    assert [stage.log_out(session_id) for _ in range(3)] == ["put_off", "put_off", "done"]
+    assert (stage.row(session_id).status, stage.row(session_id).session_sealed) == ("revoked", None)
+
+
+def test_a_session_that_was_given_up_for_its_denials_is_believed_dead(stage: Stage) -> None:
+    """It has been asked about for 21 minutes already."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    (device,) = stage.telegram.authorizations(user_id)
+    stage.telegram.terminate(user_id, device["hash"])
+    stage.change(session_id, status="invalid", reason="auth_key_unregistered", denials=3, auth_key_hash=None)
+    revoke(stage, session_id)
+    assert stage.log_out(session_id) == "done"
+
+
 def test_revoking_wins_over_a_lease_but_not_beside_its_holder(stage: Stage) -> None:
     """The lease is renewed no more and ends within the grace; the log-out waits for that, and comes when it is released."""
     session_id = stage.connect()
