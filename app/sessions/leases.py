@@ -24,6 +24,7 @@ from app.sessions.store import (
     find_session,
     release_held,
     take_lease,
+    transaction_now,
     why_not_free,
     write_held,
 )
@@ -122,6 +123,10 @@ def renew_lease(
         NotFound: there is no such session, or it is another tenant's.
         Conflict: ``lease_lost``: it ran out, was given up or taken over, or the session is being revoked.
     """
+    turn = TelegramSession.next_validation_at
+    # One value, not the clock's at each look: a turn that was put off until the lease's end goes along with it.
+    expires_at = transaction_now() + timedelta(seconds=ttl_seconds)
+    put_off = {"next_validation_at": case((turn == TelegramSession.lease_expires_at, expires_at), else_=turn)}
     with core.transaction() as db:
         row = write_held(
             db,
@@ -132,9 +137,9 @@ def renew_lease(
                 TelegramSession.status.in_(_USABLE),
                 TelegramSession.lease_expires_at > database_now(),
             ),
-            lease_expires_at=database_now() + timedelta(seconds=ttl_seconds),
+            lease_expires_at=expires_at,
             last_used_at=database_now(),
-            **_health(core, session_id, healthy),
+            **put_off | _health(core, session_id, healthy),
         )
         lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
     if row is None or row.lease_expires_at is None:
@@ -164,12 +169,14 @@ def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str,
             session_id=session_id,
             lease_id=lease_id,
             conditions=(TelegramSession.tenant_id == tenant_id,),
-            # If its turn came meanwhile, it was put off until this lease would have run out: it is its turn now.
             **health
             | {
                 "next_validation_at": case(
                     (turn.is_(None), None),  # it is being revoked
-                    (or_(looks_dead, turn == TelegramSession.lease_expires_at), database_now()),
+                    (looks_dead, database_now()),
+                    (literal(healthy is True), slot),
+                    # Its turn came meanwhile, and was put off until this lease would have run out: it is its turn now.
+                    (turn == TelegramSession.lease_expires_at, database_now()),
                     else_=func.least(turn, slot),
                 )
             },

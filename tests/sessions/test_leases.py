@@ -186,12 +186,47 @@ def test_a_session_that_looks_dead_is_validated_when_its_lease_ends(core: Core) 
     assert plan_validations(core) == 1
 
 
+def test_a_turn_that_came_during_a_lease_survives_its_renewals(core: Core) -> None:
+    """The planner put it off until the lease would have run out; the lease goes on, and is released: it is its turn now."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id, ttl_seconds=3600)
+    with core.transaction() as db:
+        db.execute(update(TelegramSession).values(next_validation_at=utc_now() - timedelta(seconds=1)))
+    assert plan_validations(core) == 0
+    renew_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, ttl_seconds=3600)
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    assert plan_validations(core) == 1
+
+
+def test_a_good_word_at_the_end_counts_as_the_turn_that_came(core: Core) -> None:
+    """Telegram answered the holder a moment ago: nobody need ask again at once."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id, ttl_seconds=3600)
+    with core.transaction() as db:
+        db.execute(update(TelegramSession).values(next_validation_at=utc_now() - timedelta(seconds=1)))
+    assert plan_validations(core) == 0
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, healthy=True)
+    turn = read(core, session_id).next_validation_at
+    assert turn is not None
+    assert utc_now() < turn <= utc_now() + timedelta(seconds=900)
+
+
 def test_a_session_that_leaves_gets_no_turn_when_its_lease_is_released(core: Core) -> None:
     """Revoked while it was leased: there is nothing to validate any more."""
     session_id, _ = give_session(core)
     lease = acquire(core, session_id)
     revoke_session(core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
     release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id)
+    assert read(core, session_id).next_validation_at is None
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_last_word_about_a_session_that_leaves_gives_it_no_turn(core: Core, healthy: bool) -> None:
+    """Revoked while it was leased, and its holder says how it was."""
+    session_id, _ = give_session(core)
+    lease = acquire(core, session_id)
+    revoke_session(core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+    release_lease(core, tenant_id="alice", session_id=session_id, lease_id=lease.lease_id, healthy=healthy)
     assert read(core, session_id).next_validation_at is None
 
 
