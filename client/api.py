@@ -67,6 +67,8 @@ class LeaseApi:
         body = {"holder": holder, "ttl_seconds": ttl_seconds} | ({"purpose": purpose} if purpose else {})
         told = await self._call("POST", "", body)
         names = ("lease_id", "fencing_token", "session_string", "telegram_user_id", "api_id", "device")
+        if missing := [name for name in names if name not in told]:
+            raise _nonsense(f"a lease without {missing[0]}")
         return GrantedLease(**{name: told[name] for name in names})
 
     async def renew(self, lease_id: str, *, ttl_seconds: int, healthy: bool | None) -> None:
@@ -102,16 +104,24 @@ class LeaseApi:
             ) from exc
         if status >= 400:
             raise _translate(status, told if isinstance(told, dict) else {})
-        return dict(told)
+        if not isinstance(told, dict):
+            raise _nonsense("no object")
+        return told
+
+
+def _nonsense(what: str) -> LatchkeyUnavailable:
+    return LatchkeyUnavailable(f"What answered is not Latchkey: it sent {what}.", code="unavailable")
 
 
 def _translate(status: int, problem: Mapping[str, Any]) -> LatchkeyError:
     code, detail = str(problem.get("code", "")), str(problem.get("detail", f"Latchkey answered {status}."))
     match code:
         case "session_leased":
-            return SessionLeased(
-                detail, holder=problem["holder"], expires_at=datetime.fromisoformat(problem["expires_at"])
-            )
+            try:
+                until = datetime.fromisoformat(str(problem["expires_at"]))
+                return SessionLeased(detail, holder=str(problem["holder"]), expires_at=until)
+            except (KeyError, ValueError):
+                return _nonsense("a lease without holder or end")
         case "session_not_active":
             return SessionNotActive(detail, code=code)
         case "lease_lost":

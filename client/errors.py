@@ -53,4 +53,7 @@ class LeaseLost(LatchkeyError):
 
 
 class SessionDead(LatchkeyError):
-    """Raised when Telegram says that the session is over. Latchkey has been told; its user has to log in anew."""
+    """Raised when Telegram says that the session is over. Latchkey has been told and looks into it: Telegram is wrong at times.
+
+    When it is true, the session becomes ``invalid``, and its user has to log in anew.
+    """

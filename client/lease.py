@@ -14,11 +14,9 @@ import time
 from types import TracebackType
 from typing import Any
 
-from telethon.errors import AuthKeyDuplicatedError, AuthKeyNotFound, UnauthorizedError
-
 from .api import GrantedLease, LeaseApi
 from .errors import LatchkeyError, LatchkeyUnavailable, LeaseLost, SessionDead, SessionLeased
-from .telegram import LeasedClient
+from .telegram import DEATHS, LeasedClient
 
 DISCONNECT_SECONDS = 3.0
 
@@ -26,7 +24,6 @@ _CONNECT_SECONDS = 20.0
 _OWN_HOLDERS = "latchkey:"  # Latchkey itself holds sessions for moments, to validate them
 _OWN_HOLD_SECONDS = 60.0
 _ASK_AGAIN_SECONDS = 0.5
-_DEAD = (UnauthorizedError, AuthKeyDuplicatedError, AuthKeyNotFound)
 
 _log = logging.getLogger("latchkey.client")
 
@@ -176,7 +173,9 @@ class SessionLease:
     async def _renew(self) -> None:
         assert self._client is not None
         assert self._granted is not None
-        await self._api.renew(self._granted.lease_id, ttl_seconds=self._ttl_seconds, healthy=self._client.take_health())
+        health = self._client.health
+        await self._api.renew(self._granted.lease_id, ttl_seconds=self._ttl_seconds, healthy=health)
+        self._client.note_reported(health)
 
     def _left_seconds(self) -> float:
         return max(0.0, self._until - self._margin_seconds - time.monotonic())
@@ -193,12 +192,10 @@ class SessionLease:
             _log.warning("lease not released, it runs out: the client may still be connected")
             return
         try:
-            await self._api.release(self._granted.lease_id, healthy=self._health())
+            health = None if self._client is None else self._client.health
+            await self._api.release(self._granted.lease_id, healthy=health)
         except LatchkeyError as exc:
             _log.info("lease not released, it runs out: %s", exc.detail)
-
-    def _health(self) -> bool | None:
-        return None if self._client is None else self._client.take_health()
 
     # --- Telegram
 
@@ -221,7 +218,7 @@ class SessionLease:
                 if client.health is None:
                     await client.get_me()
             dead = client.health is False
-        except _DEAD:
+        except DEATHS:
             dead = True
         if dead:
             client.note_death()  # Latchkey hears of it with the release

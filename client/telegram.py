@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from telethon import TelegramClient
-from telethon.errors import AuthKeyDuplicatedError, UnauthorizedError
+from telethon.errors import AuthKeyDuplicatedError, AuthKeyNotFound, UnauthorizedError
 from telethon.network import ConnectionTcpFull
 from telethon.sessions import StringSession
 
@@ -20,6 +20,9 @@ from .errors import LeaseLost
 
 Guard = Callable[[], None]
 """Raises LeaseLost once the session may not be used any more."""
+
+DEATHS = (UnauthorizedError, AuthKeyDuplicatedError, AuthKeyNotFound)
+"""What Telethon raises when Telegram says that a session is over."""
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -68,8 +71,8 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
         self._lease_guard()
         try:
             answer = await super().__call__(request, ordered, flood_sleep_threshold)
-        except (UnauthorizedError, AuthKeyDuplicatedError):
-            self._healthy = False
+        except DEATHS:
+            self.note_death()
             raise
         finally:
             # By the answer too: then no delay on the way can bring two requests closer together.
@@ -83,17 +86,24 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
 
     @property
     def health(self) -> bool | None:
-        """What Telegram's answers said since the health was last taken: True alive, False dead, None nothing."""
-        return self._healthy
+        """What Telegram's answers said since the health was last reported: True alive, False dead, None nothing."""
+        return False if self._is_unknown() else self._healthy
 
     def note_death(self) -> None:
         """Note that Telegram says the session is over."""
         self._healthy = False
 
-    def take_health(self) -> bool | None:
-        """Read the health, and begin anew."""
-        healthy, self._healthy = self._healthy, None
-        return healthy
+    def note_reported(self, health: bool | None) -> None:
+        """Note that Latchkey has been told; what Telegram has answered otherwise since then is still to be told."""
+        if self._healthy is health:
+            self._healthy = None
+
+    def _is_unknown(self) -> bool:
+        # A server that does not know the auth key says so below all calls, also when the program makes none.
+        gone = self._sender._disconnected
+        return bool(
+            gone is not None and gone.done() and not gone.cancelled() and isinstance(gone.exception(), AuthKeyNotFound)
+        )
 
 
 def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:

@@ -10,11 +10,17 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from telethon.errors import AuthKeyNotFound, UnauthorizedError
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
 
 from app.clock import utc_now
 from app.sessions.leases import release_lease
+from app.sessions.planning import plan_validations
 from app.sessions.revocation import revoke_session
 from client import (
     AccessDenied,
@@ -27,7 +33,9 @@ from client import (
     SessionNotFound,
 )
 from client.telegram import LeasedClient
+from sandbox.process import start_sandbox
 from tests.client.served import ServedWeb
+from tests.sessions.conftest import StageMaker
 from tests.sessions.stage import Stage
 from tests.waiting import wait_until
 
@@ -236,6 +244,83 @@ def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: Latchkey) -> 
     assert row.lease_id is None
     assert row.next_validation_at is not None
     assert row.next_validation_at <= utc_now()
+
+
+def test_a_death_in_a_short_lease_reaches_latchkey(stage: Stage, latchkey: Latchkey) -> None:
+    """The block hears it from Telegram and ends before the first renewal: the session is looked at at once."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=3600) as client:
+            stage.telegram.terminate(user_id)
+            await client(GetUsersRequest([InputUserSelf()]))
+
+    with pytest.raises(UnauthorizedError):
+        asyncio.run(use())
+    row = stage.row(session_id)
+    assert (row.status, row.lease_id) == ("active", None)
+    assert row.reported_dead_at is not None
+    assert plan_validations(stage.core) == 1
+    (_, ticket, *ids) = stage.sent.tasks[-1]
+    assert stage.run_batch(ticket, ids) == {"invalid": 1}
+
+
+def test_a_good_answer_in_a_short_lease_counts_as_validation(stage: Stage, latchkey: Latchkey) -> None:
+    """It need not last until a renewal for that."""
+    session_id = stage.connect()
+    stage.change(session_id, last_validated_at=utc_now() - timedelta(hours=1))
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=3600) as client:
+            await client.get_me()
+
+    asyncio.run(use())
+    validated_at = stage.row(session_id).last_validated_at
+    assert validated_at is not None
+    assert validated_at > utc_now() - timedelta(minutes=1)
+
+
+def test_a_death_that_could_not_be_reported_is_reported_later(
+    stage: Stage, web: ServedWeb, latchkey: Latchkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Latchkey was away when the lease was to be renewed: what was known then is not forgotten."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+    caplog.set_level(logging.INFO, logger="latchkey.client")
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=30) as client:
+            await asyncio.to_thread(web.go_away)
+            stage.telegram.terminate(user_id)
+            assert await client.get_me() is None
+            await until(lambda: "lease not renewed yet" in caplog.text)
+            await asyncio.to_thread(web.come_back)
+
+    asyncio.run(asyncio.wait_for(use(), 25))
+    assert stage.row(session_id).reported_dead_at is not None
+
+
+@pytest.mark.timeout(120)
+def test_a_key_that_telegram_does_not_know_any_more_is_reported(make_stage: StageMaker, tmp_path: Path) -> None:
+    """Telegram says that below its calls, with a transport error, when Telethon has connected again."""
+    with start_sandbox(tmp_path / "before") as telegram:
+        stage = make_stage(telegram=telegram)
+        session_id = stage.connect()
+        ports = {
+            "control_port": urlsplit(telegram.control).port,
+            "dc_ports": ",".join(str(telegram.dcs[number]) for number in sorted(telegram.dcs)),
+        }
+
+        async def use(latchkey: Latchkey) -> None:
+            async with latchkey.lease(session_id, ttl_seconds=3600) as client:
+                await asyncio.to_thread(telegram.stop)
+                with await asyncio.to_thread(start_sandbox, tmp_path / "after", **ports):
+                    await client(GetUsersRequest([InputUserSelf()]))
+
+        with ServedWeb(stage.settings) as web, pytest.raises((AuthKeyNotFound, ConnectionError)):
+            asyncio.run(asyncio.wait_for(use(web.latchkey(stage.api_key())), 60))
+    assert stage.row(session_id).reported_dead_at is not None
 
 
 def test_a_short_flood_wait_is_sat_out_and_paced(stage: Stage, latchkey: Latchkey) -> None:
