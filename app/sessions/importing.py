@@ -62,6 +62,7 @@ def import_session(
 
     Raises:
         InvalidInput: it is not a string session, or not one of a data centre of Telegram's.
+        Transient: the configured server's host name cannot be looked up, so it is not known whose data centre it is.
         Conflict: ``session_exists``: its auth key is a session already, or its user has an active one.
     """
     auth_key, data_centre = _read(core.settings, session_string)

@@ -26,12 +26,17 @@ def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
 
 
 def _address_of(host: str) -> str:
+    found = _look_up(host)
+    # IPv4 first, as in ``TelegramConnection.find_data_centre``; an address stands for itself.
+    return min(found, key=lambda address: ":" in address)
+
+
+def _look_up(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as exc:
         raise ConnectionLost(f"The data centre's host name {host} has no address.") from exc
-    # IPv4 first, as in ``TelegramConnection.find_data_centre``; an address stands for itself.
-    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
+    return [str(each[4][0]) for each in found]
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -48,12 +53,12 @@ def plain_address(text: str) -> Address:
 
 
 def addresses_of(host: str) -> set[Address]:
-    """All addresses of a host; an address stands for itself. Blocks for a host name's look-up; one without answer has none."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return set()
-    return {plain_address(str(each[4][0]).partition("%")[0]) for each in found}
+    """All addresses of a host; an address stands for itself. Blocks for a host name's look-up.
+
+    Raises:
+        ConnectionLost: the host name has no address.
+    """
+    return {plain_address(each.partition("%")[0]) for each in _look_up(host)}
 
 
 def read_string_session(text: str) -> tuple[bytes, DataCentre]:
@@ -64,7 +69,7 @@ def read_string_session(text: str) -> tuple[bytes, DataCentre]:
     """
     try:
         session = StringSession(text)
-        ipaddress.ip_address(session.server_address)
+        address = plain_address(session.server_address)
         key: bytes = session.auth_key.key
     except Exception as exc:
         raise ValueError("not a Telethon string session") from exc
@@ -72,4 +77,4 @@ def read_string_session(text: str) -> tuple[bytes, DataCentre]:
         raise ValueError("not a Telethon string session: its data centre or port is 0")
     if len(key) != AUTH_KEY_BYTES:
         raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
-    return key, DataCentre(dc_id=session.dc_id, host=session.server_address, port=session.port)
+    return key, DataCentre(dc_id=session.dc_id, host=str(address), port=session.port)

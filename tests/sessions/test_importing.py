@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from app.errors import Conflict, InvalidInput
+from app.core import Core
+from app.errors import Conflict, InvalidInput, Transient
 from app.models import TelegramSession
 from app.sessions.importing import import_session
 from app.sessions.leases import release_lease
 from app.sessions.planning import VALIDATE_BATCH_TASK
 from app.sessions.revocation import revoke_session
 from app.settings import DataCentre
-from app.telegram.string_sessions import make_string_session
+from app.telegram.string_sessions import make_string_session, read_string_session
 from app.vault.places import session_place
 from tests.sessions.stage import Stage
 
@@ -271,3 +272,38 @@ def test_what_is_no_data_centre_is_refused(stage: Stage, string: str) -> None:
     """Workers connect to what the string names: not to any host that a caller likes, nor to port or data centre 0."""
     with pytest.raises(InvalidInput):
         import_session(stage.core, tenant_id="alice", session_string=string, telegram_user_id=None, actor="test")
+
+
+def at_server(stage: Stage, host: str) -> Core:
+    """The stage's installation, with a server of its own at this host."""
+    return replace(stage.core, settings=stage.settings.model_copy(update={"telegram_dc_address": f"2:{host}:4430"}))
+
+
+def test_a_configured_host_name_stands_for_its_addresses(stage: Stage) -> None:
+    """A string session has room for an address only: each of the name's is the server's, at any of its ports."""
+    stage.core = at_server(stage, "localhost")
+    assert bring(stage, string_at("127.0.0.1", port=4433, dc_id=4)).status == "quarantined"
+    for host in ("127.0.0.2", "8.8.8.8"):
+        with pytest.raises(InvalidInput):
+            bring(stage, string_at(host))
+
+
+def test_a_host_name_that_cannot_be_looked_up_refuses_nobodys_session(stage: Stage) -> None:
+    """Whether the string is good is not known: try again later, and nothing is stored. Telegram's own need no look-up."""
+    stage.core = at_server(stage, "nowhere.invalid")
+    with pytest.raises(Transient):
+        bring(stage, string_at("127.0.0.1"))
+    with stage.core.transaction() as db:
+        assert db.scalar(select(func.count()).select_from(TelegramSession)) == 0
+    assert bring(stage, string_at("149.154.167.51")).status == "quarantined"
+
+
+def test_an_address_is_connected_to_as_what_it_is(stage: Stage) -> None:
+    """An IPv4 address that is mapped into IPv6 needs no IPv6 of the workers."""
+    user_id, string = stage.logged_in()
+    auth_key, dc = read_string_session(string)
+    mapped = make_string_session(auth_key=auth_key, data_centre=DataCentre(dc.dc_id, "::ffff:127.0.0.1", dc.port))
+    assert read_string_session(mapped)[1].host == "127.0.0.1"
+    row = bring(stage, mapped)
+    assert run_import(stage) == {"ok": 1}
+    assert stage.row(row.id).telegram_user_id == user_id
