@@ -14,7 +14,7 @@ from app.backups.due import digest_place, tenant_place
 from app.backups.names import ObjectName
 from app.backups.wrappings import BackupKeys, OpenedKey
 from app.errors import SealBroken
-from app.vault.places import session_place
+from app.vault.places import session_place, session_proxy_place
 from app.vault.sealing import open_under
 
 
@@ -60,6 +60,8 @@ def open_backup(name: ObjectName, content: Content, keys: BackupKeys) -> OpenedB
             raise BackupCorrupt("Its content was changed by somebody without its key.")
         string = open_under(key.data_key, session_place(tenant_id, session_id), content.session_sealed)
         StringSession(string.decode())
+        if content.proxy_sealed is not None:
+            open_under(key.data_key, session_proxy_place(tenant_id, session_id), content.proxy_sealed)
         sealed = content.tenant.telegram_sealed
         place = tenant_place(tenant_id, session_id)
         overrides = json.loads(open_under(key.data_key, place, sealed)) if sealed is not None else {}

@@ -149,6 +149,8 @@ def _session_row(backup: OpenedBackup, now: datetime, options: RestoreOptions) -
         "next_validation_at": free_at if in_use else None,
         "logout_tries": 0,
         "next_logout_at": free_at if session.logout_pending else None,
+        "denials": 0,
+        "reported_dead_at": None,
         "auth_key_hash": None,  # the validator claims it: only then is it known that no other session has this auth key
         "backed_up_at": backup.name.backed_up_at,
         # What was chosen over a newer object is backed up again: it would expire, and the next restore would pass it over.
