@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import update
 
+from app.clock import utc_now
 from app.core import Core
 from app.models import EncryptionKey
 from tests.sessions.rows import give_session
@@ -78,6 +80,30 @@ def test_a_lease_is_renewed_and_released(alice: Caller, session_id: str) -> None
     problem(alice.delete(path), 409, "lease_lost")
     problem(alice.put(path, {"ttl_seconds": 60}), 409, "lease_lost")
     assert acquire(alice, session_id)["fencing_token"] == 2
+
+
+def test_a_release_says_how_the_session_is(alice: Caller, core: Core) -> None:
+    """healthy=true counts as validation; healthy=false has it validated now, whatever the next holder says."""
+    session_id, _ = give_session(core, last_validated_at=None)
+    path = f"/v1/sessions/{session_id}"
+    assert alice.delete(f"{path}/lease/{acquire(alice, session_id)['lease_id']}?healthy=true").status_code == 204
+    shown = members(alice.get(path))
+    assert shown["last_validated_at"] is not None
+    assert shown["next_validation_at"] > shown["last_validated_at"]
+    for healthy in ("?healthy=false", "", "?healthy=true"):
+        assert alice.delete(f"{path}/lease/{acquire(alice, session_id)['lease_id']}{healthy}").status_code == 204
+        again = members(alice.get(path))
+        assert again["last_validated_at"] == shown["last_validated_at"]
+        assert datetime.fromisoformat(again["next_validation_at"]) <= utc_now()
+
+
+@pytest.mark.parametrize(("query", "field"), [("healthy=perhaps", "healthy"), ("sick=true", "sick")])
+def test_a_release_with_a_senseless_word_is_refused(alice: Caller, session_id: str, query: str, field: str) -> None:
+    """422 with the parameter's name; the lease is still held."""
+    lease = acquire(alice, session_id)
+    told = problem(alice.delete(f"/v1/sessions/{session_id}/lease/{lease['lease_id']}?{query}"), 422, "invalid_request")
+    assert [error["field"] for error in told["errors"]] == [field]
+    assert members(alice.get(f"/v1/sessions/{session_id}"))["lease"] is not None
 
 
 @pytest.mark.parametrize("status", ["quarantined", "invalid", "revoking", "revoked", "replaced"])
