@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from app.errors import AppError, SettingsError
+from app.errors import AppError, InvalidInput, SettingsError
 
 _COMMANDS = {
     "api-key": "app.cli.tenants:api_key",
@@ -44,7 +44,12 @@ class _LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except AppError as exc:
-            raise (_BadSettings if isinstance(exc, SettingsError) else click.ClickException)(exc.detail) from exc
+            raise (_BadSettings if isinstance(exc, SettingsError) else click.ClickException)(_sentence(exc)) from exc
+
+
+def _sentence(error: AppError) -> str:
+    fields = error.errors if isinstance(error, InvalidInput) else ()
+    return " ".join([error.detail, *(f"{field.capitalize()} {message}." for field, message in fields)])
 
 
 class _BadSettings(click.ClickException):

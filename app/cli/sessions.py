@@ -37,17 +37,18 @@ def _list_sessions(tenant_id: str, status: SessionStatus | None, as_json: bool) 
 
 
 @sessions.command("set-proxy")
-@click.argument("session_id")
+@click.argument("session_ids", metavar="SESSION_ID...", nargs=-1, required=True)
 @click.option("--proxy", prompt="Proxy (empty for none)", default="", show_default=False, hide_input=True)
-def _set_proxy(session_id: str, proxy: str) -> None:
-    """Have SESSION_ID use another proxy from now on: socks5://user:password@host:1080, or none.
+def _set_proxy(session_ids: tuple[str, ...], proxy: str) -> None:
+    """Have each SESSION_ID use another proxy from now on: socks5://user:password@host:1080, or none.
 
     A session keeps the proxy that it was made through, whatever the settings say later. Without --proxy it is asked for,
     so that its password stays out of the shell's history.
     """
     with open_core() as core:
-        set_session_proxy(core, session_id=session_id, proxy=proxy or None, actor=cli_actor())
-    click.echo(f"{session_id} uses {'the proxy' if proxy else 'no proxy'} from now on.")
+        for session_id in session_ids:
+            set_session_proxy(core, session_id=session_id, proxy=proxy or None, actor=cli_actor())
+            click.echo(f"{session_id} uses {'the proxy' if proxy else 'no proxy'} from now on.")
 
 
 def _every_session(transaction: Transaction, *, tenant_id: str, status: SessionStatus | None) -> Iterator[SessionView]:

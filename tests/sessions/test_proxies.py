@@ -77,9 +77,9 @@ def test_a_proxy_is_changed_by_hand(core: Core) -> None:
     assert "hunter2" not in str(refused.value) + repr(refused.value.errors)
 
 
-def test_the_command_asks_for_the_proxy(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hidden, so that its password stays out of the shell's history."""
-    session_id, _ = give_session(core)
+@pytest.fixture
+def environment(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation's settings, where a command finds them."""
     settings = core.settings
     for name, value in {
         "DATABASE_URL": settings.database_url,
@@ -89,10 +89,40 @@ def test_the_command_asks_for_the_proxy(core: Core, monkeypatch: pytest.MonkeyPa
         "LOCAL_KEY_FILE": str(settings.local_key_file),
     }.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_asks_for_the_proxy(core: Core) -> None:
+    """Hidden, so that its password stays out of the shell's history."""
+    session_id, _ = give_session(core)
     ran = CliRunner().invoke(cli, ["sessions", "set-proxy", session_id], input=f"{FIRST}\n")
     assert ran.exit_code == 0, ran.output
     assert "first-secret" not in ran.output
     assert held(core, session_id).identity.proxy == FIRST
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_changes_many_sessions_at_once(core: Core) -> None:
+    """A proxy that moves is changed with one command and typed once; an empty one is none."""
+    session_ids = [give_session(with_proxy(core, FIRST))[0] for _ in range(3)]
+    ran = CliRunner().invoke(cli, ["sessions", "set-proxy", *session_ids], input=f"{SECOND}\n")
+    assert ran.exit_code == 0, ran.output
+    assert [held(core, each).identity.proxy for each in session_ids] == [SECOND] * 3
+    ran = CliRunner().invoke(cli, ["sessions", "set-proxy", *session_ids[:2]], input="\n")
+    assert ran.exit_code == 0, ran.output
+    assert [held(core, each).identity.proxy for each in session_ids] == [None, None, SECOND]
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_says_what_is_wrong(core: Core) -> None:
+    """A sentence that helps, without the password; a session that is not there is named."""
+    session_id, _ = give_session(core)
+    ran = CliRunner().invoke(cli, ["sessions", "set-proxy", session_id], input="socks5://a:hunter2@nowhere\n")
+    assert ran.exit_code == 1
+    assert "socks5://user:password@host:1080" in ran.output
+    assert "hunter2" not in ran.output
+    ran = CliRunner().invoke(cli, ["sessions", "set-proxy", "ses_unknown"], input=f"{FIRST}\n")
+    assert (ran.exit_code, "ses_unknown" in ran.output) == (1, True)
 
 
 @pytest.mark.parametrize("credentials", ["j%C3%BCrgen:secret", "alice:пароль", "alice:gr\u00fcn"])
