@@ -8,6 +8,8 @@ from typing import Any
 from telethon import TelegramClient
 from telethon.crypto import rsa
 from telethon.sessions import StringSession
+from telethon.tl.functions.auth import SendCodeRequest, SignInRequest
+from telethon.tl.types import CodeSettings
 
 from chaos.field import Field
 from chaos.record import SessionRecord
@@ -17,6 +19,7 @@ from devstack.ports import HOST
 
 _TRIES = 20
 _PACE_SECONDS = 0.3
+_API_ID, _API_HASH = 1, "0"
 _ADMISSION_LOOKS = 150  # a validation that found Telegram away comes again within the interval
 
 
@@ -59,21 +62,26 @@ async def _log_in_elsewhere(field: Field, account: dict[str, Any]) -> str:
     """Log in by phone code, again and again while Telegram is away."""
     rsa.add_key(field.public_key_file.read_text(), old=False)
     for _ in range(_TRIES):
-        stored = StringSession()
-        stored.set_dc(account["dc_id"], HOST, field.data_centre_ports[account["dc_id"] - 1])
-        client = TelegramClient(stored, 1, "0", auto_reconnect=False, flood_sleep_threshold=60)
         try:
             async with asyncio.timeout(40):
-                await client.connect()
-                await asyncio.sleep(_PACE_SECONDS)
-                await client.send_code_request(account["phone"])
-                await asyncio.sleep(_PACE_SECONDS)
-                messages = await field.ask(field.telegram.messages, account["id"])
-                await client.sign_in(account["phone"], messages[-1]["code"])
-                return str(stored.save())
+                return await _log_in_once(field, account)
         except Exception as exc:  # noqa: BLE001  # Telethon's errors are many, and every one of them means: once more
             field.story.tell(f"a stock client's log-in failed ({type(exc).__name__})")
-        finally:
-            await client.disconnect()
         await asyncio.sleep(1.0)
     raise RuntimeError("a stock client could not log in")
+
+
+async def _log_in_once(field: Field, account: dict[str, Any]) -> str:
+    stored = StringSession()
+    stored.set_dc(account["dc_id"], HOST, field.data_centre_ports[account["dc_id"] - 1])
+    client = TelegramClient(stored, _API_ID, _API_HASH, auto_reconnect=False, flood_sleep_threshold=0)
+    try:
+        await client.connect()
+        await asyncio.sleep(_PACE_SECONDS)
+        sent = await client(SendCodeRequest(account["phone"], _API_ID, _API_HASH, CodeSettings()))
+        messages = await field.ask(field.telegram.messages, account["id"])
+        await asyncio.sleep(_PACE_SECONDS)
+        await client(SignInRequest(account["phone"], sent.phone_code_hash, messages[-1]["code"]))
+        return str(stored.save())
+    finally:
+        await client.disconnect()
