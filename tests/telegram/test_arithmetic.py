@@ -103,7 +103,7 @@ def test_the_hash_of_a_servers_dh_data_is_checked() -> None:
     hashed = sha1(answer).digest() + answer + bytes(8)
     assert arithmetic.decrypt_checked(AES.encrypt_ige(hashed, key, iv), key, iv) == hashed
     with pytest.raises(SecurityError):
-        arithmetic.decrypt_checked(AES.encrypt_ige(b"x" + hashed[1:], key, iv), key, iv)
+        arithmetic.decrypt_checked(AES.encrypt_ige(bytes([hashed[0] ^ 1]) + hashed[1:], key, iv), key, iv)
 
 
 def test_a_key_that_begins_with_zeros_keeps_them() -> None:
