@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from random import Random
+from typing import Any
+
+from telethon.errors import FloodWaitError
 
 from chaos.cast import Then
 from chaos.record import SessionRecord
@@ -31,23 +34,40 @@ async def afterwards(scene: Scene, session: SessionRecord, then: tuple[Then, ...
 
 
 async def use(scene: Scene, session: SessionRecord, *, calls: int) -> bool:
-    """Lease the session as a customer does and ask Telegram who it is; False, and a trouble noted, when that fails."""
+    """Lease the session as a customer does and ask Telegram who it is; False, and a trouble noted, when that fails.
+
+    A flood wait that the customer meets is nobody else's to know: nothing more is asked of the session until it is over.
+    """
     latchkey = Latchkey(scene.tenant.url, scene.tenant.api_key, renew_seconds=3.0)
-    began_at, trouble = time.time(), None
+    began_at, trouble, flood_seconds = time.time(), None, 0
     try:
         async with (
             asyncio.timeout(_LONGEST_USE_SECONDS),
-            latchkey.lease(session.session_id, holder=session.person, ttl_seconds=_LEASE_SECONDS) as telegram,
+            latchkey.lease(
+                session.session_id, holder=session.person, ttl_seconds=_LEASE_SECONDS, flood_sleep_threshold=0
+            ) as telegram,
         ):
             for _ in range(calls):
-                me = await telegram.get_me()
+                me = await _who_am_i(telegram)
                 trouble = None if me is not None and me.id == session.user_id else f"Telegram says that it is {me}"
+    except FloodWaitError as exc:
+        trouble, flood_seconds = "FloodWaitError", exc.seconds
     except Exception as exc:  # noqa: BLE001  # Telethon's errors are many; the verdict knows which an outage explains
         trouble = f"{type(exc).__name__} {exc.code if isinstance(exc, LatchkeyError) else ''}".strip()
     if trouble is not None:
         session.troubles.append((began_at, trouble))
     scene.tell(session.person, f"leased {session.session_id} for {calls} calls: {trouble or 'well'}")
+    await asyncio.sleep(flood_seconds)
     return trouble is None
+
+
+async def _who_am_i(telegram: Any) -> Any:
+    """Ask, and sit a flood wait out while the lease is held."""
+    while True:
+        try:
+            return await telegram.get_me()
+        except FloodWaitError as exc:
+            await asyncio.sleep(exc.seconds)
 
 
 async def _validate(scene: Scene, session: SessionRecord) -> None:

@@ -121,7 +121,7 @@ class Dispatcher:
             self._services.cloud.kill_duplicated(device)
             raise RpcError("AUTH_KEY_DUPLICATED")
         if not invocation.is_set_up:
-            self._violations.check_pace(call)
+            self._violations.check_pace(call, method=name)
         wait_seconds = self._violations.check_wait(name, whom=_waiters(device, invocation.request))
         if wait_seconds:
             raise RpcError(f"FLOOD_WAIT_{wait_seconds}")

@@ -3,6 +3,7 @@
 Ignore a flood wait, use one key in parallel, call without a pause.
 """
 
+import logging
 import math
 import time
 from collections import Counter
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sandbox.mtproto.connection import Connection
 
 PACE_SECONDS: Final = 0.2
+
+log = logging.getLogger(__name__)
 
 Waiter = tuple[str, int | str]
 """Whom a flood wait holds for: a kind (key, user or phone) and which one."""
@@ -35,7 +38,7 @@ class Violations:
         self.counts: Counter[str] = Counter(flood_wait=0, parallel_auth_key=0, unpaced=0)
         self._clock = clock
         self._waits: dict[tuple[Waiter, str], float] = {}
-        self._last_calls: dict[int, tuple[float, int]] = {}
+        self._last_calls: dict[int, tuple[float, int, str]] = {}
         self._owners: dict[int, tuple[Connection, float]] = {}
 
     # -- flood waits
@@ -65,18 +68,20 @@ class Violations:
 
     # -- pacing
 
-    def check_pace(self, call: Call) -> None:
-        """Count a call that follows the same key's last one by less than 200 ms.
+    def check_pace(self, call: Call, *, method: str) -> None:
+        """Count a call that follows the same key's last one by less than 200 ms, and say which two they were.
 
         Both clocks must say so: that of the bytes' arrival, and the client's own, which every msg_id carries.
         A call that was sent in time and then waited in a busy machine's queues is not the client's fault.
         """
         key_id = call.session.auth_key.key_id
         arrived_at, msg_id = call.arrived_at, call.message.msg_id
-        last_arrival, last_msg_id = self._last_calls.get(key_id, (-math.inf, 0))
-        self._last_calls[key_id] = (arrived_at, msg_id)
-        if arrived_at - last_arrival < PACE_SECONDS and _sent_apart(last_msg_id, msg_id) < PACE_SECONDS:
+        last_arrival, last_msg_id, last_method = self._last_calls.get(key_id, (-math.inf, 0, ""))
+        self._last_calls[key_id] = (arrived_at, msg_id, method)
+        seconds = arrived_at - last_arrival
+        if seconds < PACE_SECONDS and _sent_apart(last_msg_id, msg_id) < PACE_SECONDS:
             self.counts["unpaced"] += 1
+            log.warning("auth key %016x calls %s %.0f ms after %s", key_id, method, seconds * 1000, last_method)
 
     # -- one connection per key
 
