@@ -42,44 +42,54 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
     def __init__(
         self, session_string: str, api_id: int, *, pace_seconds: tuple[float, float], guard: Guard, **options: Any
     ) -> None:
+        self._pace_seconds = pace_seconds
+        self._next_request_at = 0.0
         session = StringSession(session_string)
         super().__init__(
             session,
             api_id,
             _API_HASH,
-            connection=_calm_transport(guard),
+            connection=_calm_transport(guard, on_connected=self._on_connected, on_sent=self._pause_from_now),
             connection_retries=-1,  # for as long as the lease lasts; the transport makes the pauses
             retry_delay=0,
             # Telethon would go to its own IPv4 address instead of the session's.
             **({"use_ipv6": ":" in (session.server_address or "")} | options),
         )
         self._lease_guard = guard
-        self._pace_seconds = pace_seconds
         self._pace_lock = asyncio.Lock()
-        self._next_request_at = 0.0
         self._healthy: bool | None = None
 
     async def __call__(self, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None) -> Any:
-        """Make a request, not sooner than the pace allows.
+        """Make a request, not sooner than the pace allows, and when the one before is answered (or cancelled).
+
+        One at a time, because Telethon sends again at once all that was on its way when a connection broke.
 
         Raises:
             LeaseLost: the lease is over; nothing was sent.
         """
         async with self._pace_lock:
-            await asyncio.sleep(self._next_request_at - time.monotonic())
-            self._pause_from_now()
-        self._lease_guard()
-        try:
-            answer = await super().__call__(request, ordered, flood_sleep_threshold)
-        except DEATHS:
-            self.note_death()
-            raise
-        finally:
-            # By the answer too: then no delay on the way can bring two requests closer together.
-            self._pause_from_now()
+            # Something else may leave meanwhile.
+            while (pause := self._next_request_at - time.monotonic()) > 0:  # noqa: ASYNC110  # a clock, and no event
+                await asyncio.sleep(pause)
+            self._lease_guard()
+            try:
+                answer = await super().__call__(request, ordered, flood_sleep_threshold)
+            except DEATHS:
+                self.note_death()
+                raise
+            finally:
+                # By the answer too: then no delay on the way can bring two requests closer together.
+                self._pause_from_now()
         if self._healthy is None:  # a bad word is not taken back by a good one: Latchkey looks into it
             self._healthy = True
         return answer
+
+    def _on_connected(self) -> None:
+        """Telethon is about to send again what was on its way: not what nobody waits for any more, and then comes a pause."""
+        pending = self._sender._pending_state
+        for msg_id in [msg_id for msg_id, state in pending.items() if state.future.cancelled()]:
+            del pending[msg_id]
+        self._pause_from_now()
 
     def _pause_from_now(self) -> None:
         self._next_request_at = time.monotonic() + random.uniform(*self._pace_seconds)  # noqa: S311  # pacing
@@ -106,11 +116,17 @@ class LeasedClient(TelegramClient):  # type: ignore[misc]  # Telethon ships no t
         )
 
 
-def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:
+def _calm_transport(
+    guard: Guard, *, on_connected: Callable[[], None], on_sent: Callable[[], None]
+) -> type[ConnectionTcpFull]:
     """Telethon reconnects without a pause when a server accepts and closes; this transport makes it wait.
 
-    It also asks the guard before anything leaves, because Telethon sends by itself: keep-alives, acknowledgements, and
-    requests again that sat out a flood wait.
+    It also asks the guard before anything leaves, because Telethon sends by itself: keep-alives, acknowledgements, requests
+    again that sat out a flood wait or were on their way when the connection broke. After these, too, comes a pause.
+
+    Args:
+        on_connected: called when a connection stands, before anything leaves on it.
+        on_sent: called whenever something leaves.
     """
 
     class CalmTransport(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships no types
@@ -130,10 +146,12 @@ def _calm_transport(guard: Guard) -> type[ConnectionTcpFull]:
             _ask(guard)
             self._connected_at = time.monotonic()
             await super().connect(timeout=timeout, ssl=ssl)
+            on_connected()
 
         async def send(self, data: bytes) -> None:
             """Send, as long as the lease lasts."""
             _ask(guard)
+            on_sent()
             await super().send(data)
 
     return CalmTransport

@@ -378,3 +378,22 @@ def test_what_latchkey_refuses_is_told_apart(stage: Stage, web: ServedWeb, latch
         await attempt(Latchkey("http://127.0.0.1:1", api_key), revoked, LatchkeyUnavailable)
 
     asyncio.run(check())
+
+
+def test_a_call_that_a_cut_interrupts_is_not_followed_by_another_at_once(stage: Stage, latchkey: Latchkey) -> None:
+    """Telethon sends it again by itself when it is connected again, and asks who it is besides: these keep the pace, too."""
+    user_id = stage.account()
+    session_id = stage.connect(user_id)
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, holder="bot-1") as client:
+            for _ in range(3):
+                stage.telegram.add_fault("users.getUsers", silent=True, times=1)
+                call = asyncio.create_task(client.get_me())
+                await until(lambda: not stage.telegram.faults())
+                await asyncio.to_thread(stage.telegram.network, "ok", cut_all=True)
+                assert (await call).id == user_id
+
+    before = stage.telegram.stats()["violations"]["unpaced"]
+    asyncio.run(use())
+    assert stage.telegram.stats()["violations"]["unpaced"] == before
