@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psutil
@@ -19,6 +20,7 @@ levels off 60 MiB above the beginning."""
 MORE_DESCRIPTORS = 60  # a client of Redis keeps the connections that its busiest moment asked for, 50 at most
 MORE_THREADS = 24  # what the pools of a process that has just begun do not have yet
 TELEGRAM_CONNECTIONS = 3  # validations go on
+_LOOKS, _LOOK_SECONDS = 20, 0.5
 BACKENDS = 60  # 12 of each process's pool at most, and unpooled ones for moments
 
 
@@ -69,10 +71,22 @@ def find_growth(before: dict[str, Footprint], after: dict[str, Footprint], *, lo
 
 
 def find_connections(field: Field) -> Iterator[str]:
-    """Say which server holds more connections than a stack at rest needs."""
-    if (count := field.telegram.stats()["connections"]) > TELEGRAM_CONNECTIONS:
-        yield f"{count} connections to Telegram are open"
-    if (
-        count := field.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0]
-    ) > BACKENDS:
-        yield f"PostgreSQL has {count} backends"
+    """Say which server holds more connections than a stack at rest needs: validations go on, a leak stays."""
+    connections = _fewest(lambda: int(field.telegram.stats()["connections"]), TELEGRAM_CONNECTIONS)
+    if connections > TELEGRAM_CONNECTIONS:
+        yield f"{connections} connections to Telegram are open"
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    backends = _fewest(lambda: int(field.rows(query)[0][0]), BACKENDS)
+    if backends > BACKENDS:
+        yield f"PostgreSQL has {backends} backends"
+
+
+def _fewest(count: Callable[[], int], bound: int) -> int:
+    """The fewest of some seconds, or the first that is within the bound."""
+    fewest = count()
+    for _ in range(_LOOKS):
+        if fewest <= bound:
+            break
+        time.sleep(_LOOK_SECONDS)
+        fewest = min(fewest, count())
+    return fewest
