@@ -66,6 +66,10 @@ class Tenant(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     telegram: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    # What the hosted page shows of the tenant ("name", "accent", "logo"), and where it may lead or be embedded.
+    brand: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    redirect_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    origins: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     session_max_idle_days: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
@@ -129,6 +133,14 @@ class Login(Base):
     replace: Mapped[bool] = mapped_column(server_default=text("false"))
     reused: Mapped[bool] = mapped_column(server_default=text("false"))
     locale: Mapped[str | None]
+    # The tenant's own name for the person.
+    end_user_id: Mapped[str | None]
+    # A re-login: this session gets the new auth key, and keeps its id.
+    relogin_session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id", ondelete="SET NULL"))
+    # The first login of those that its user started again and again.
+    repeats_login_id: Mapped[str | None]
+    redirect_url: Mapped[str | None]
+    origin: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     client_secret_hash: Mapped[bytes]
     session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id", ondelete="SET NULL"))
@@ -170,6 +182,19 @@ class Login(Base):
             "telegram_user_id",
             unique=True,
             postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
+        ),
+        Index(
+            "uq_logins_one_live_per_end_user",
+            "tenant_id",
+            "end_user_id",
+            unique=True,
+            postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
+        ),
+        Index("ix_logins_repeats_login_id", "repeats_login_id", postgresql_where=text("repeats_login_id IS NOT NULL")),
+        Index(
+            "ix_logins_relogin_session_id",
+            "relogin_session_id",
+            postgresql_where=text("relogin_session_id IS NOT NULL"),
         ),
         Index(
             "ix_logins_next_dispatch_at",
@@ -221,6 +246,7 @@ class TelegramSession(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
     telegram_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    end_user_id: Mapped[str | None]
     username: Mapped[str | None]
     first_name: Mapped[str | None]
     phone_masked: Mapped[str | None]
@@ -266,6 +292,12 @@ class TelegramSession(Base):
         CheckConstraint("session_sealed IS NULL OR key_id IS NOT NULL", name="sealed_has_key_id"),
         Index("ix_sessions_tenant_id_id", "tenant_id", "id"),
         Index("ix_sessions_tenant_id_telegram_user_id", "tenant_id", "telegram_user_id"),
+        Index(
+            "ix_sessions_tenant_id_end_user_id",
+            "tenant_id",
+            "end_user_id",
+            postgresql_where=text("end_user_id IS NOT NULL"),
+        ),
         Index(
             "uq_sessions_one_active_per_user",
             "tenant_id",

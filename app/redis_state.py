@@ -16,7 +16,7 @@ LOGIN_CHANNEL = "latchkey:login-changed"
 """Hints that a login's public state changed: ``{"id", "version"}``. Readers read the row."""
 
 INBOX_CHANNEL = "latchkey:login-inbox"
-"""Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, password, code or resend."""
+"""Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, switched, password, code or resend."""
 
 
 SESSION_COUNTS_KEY = "latchkey:session-counts"

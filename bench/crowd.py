@@ -26,7 +26,8 @@ from sqlalchemy import func, select
 from app.core import Core, build_core
 from app.dispatch import make_dispatch, make_producer
 from app.logins.service import Reader, read_login
-from app.logins.start import NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import start_login
 from app.migrations import migrate
 from app.models import Login, Tenant
 from app.settings import Settings

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
 from app.core import Core
-from app.logins.start import NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import start_login
 from app.metrics import StateCollector
 from app.redis_state import SESSION_COUNTS_KEY
 from tests.builders import make_core, make_settings

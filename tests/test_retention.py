@@ -12,7 +12,8 @@ from sqlalchemy import Select, func, select, text, update
 
 from app.clock import utc_now
 from app.core import Core
-from app.logins.start import NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import start_login
 from app.logins.store import end_from_outside
 from app.models import AuditEvent, BackupRun, IdempotencyKey, Login, WebhookMessage
 from app.retention import (

@@ -20,15 +20,20 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Access(NamedTuple):
-    """What a view demands. ``login_secret``: the login's own secret serves as well."""
+    """What a view demands. ``scope`` None: any key will do. ``login_secret``: the login's own secret serves as well."""
 
-    scope: Scope
+    scope: Scope | None
     login_secret: bool = False
 
 
 def needs(scope: Scope) -> Callable[[View], View]:
     """Let a view be called with an API key that has a scope; ``current_caller`` says whose."""
     return _guarded(Access(scope), lambda: _authenticate(scope))
+
+
+def needs_any_key() -> Callable[[View], View]:
+    """Let a view be called with any API key."""
+    return _guarded(Access(None), lambda: _authenticate(None))
 
 
 def needs_login_reader() -> Callable[[View], View]:
@@ -72,12 +77,12 @@ def _identify_reader() -> None:
     g.reader = Reader(tenant_id=current_caller().tenant_id)
 
 
-def _authenticate(scope: Scope) -> None:
+def _authenticate(scope: Scope | None) -> None:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise Unauthenticated("Send an API key: Authorization: Bearer lk_…")
     caller = authenticate(parts().core.transaction, key=authorization.token)
     g.caller = caller
     g.log_fields = {"tenant_id": caller.tenant_id, "api_key_id": caller.key_id}
-    if scope not in caller.scopes:
+    if scope is not None and scope not in caller.scopes:
         raise Forbidden(f"This API key lacks the scope {scope}.")

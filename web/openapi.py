@@ -75,7 +75,7 @@ def install_openapi(app: APIFlask) -> None:
         assert isinstance(spec, dict), "SPEC_FORMAT is json"
         for rule, view in _documented(app):
             path = spec["paths"].get(_RULE_ARGUMENT.sub(r"{\1}", rule.rule), {})
-            for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
+            for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}:
                 if method.lower() in path:
                     _complete_operation(path[method.lower()], view, rule)
         renamed: dict[str, Any] = _rename(spec)
@@ -95,7 +95,7 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
     access: Access | None = getattr(view, "access", None)
     if access is not None:
         operation["security"] = [{"ApiKey": []}, *([{"LoginSecret": []}] if access.login_secret else [])]
-        scope = f"Needs the scope `{access.scope}`."
+        scope = f"Needs the scope `{access.scope}`." if access.scope else "Any API key will do."
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), scope)))
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":

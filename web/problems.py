@@ -60,6 +60,11 @@ CODES: dict[str, tuple[int, str]] = {
     "no_qr": (409, "The login shows no QR code right now. Look at its status."),
     "not_waiting_for_password": (409, "The login does not wait for a password. Look at its status."),
     "not_waiting_for_code": (409, "The login does not wait for a code. Look at its status."),
+    "cannot_switch": (
+        409,
+        "The login cannot go another way now: it waits for a password, or is over. Look at its status.",
+    ),
+    "cannot_start_again": (409, "The login is under way, succeeded, or is more than an hour old. Start a new one."),
     "session_leased": (409, "Somebody else holds the session until expires_at. Come back then."),
     "session_not_active": (409, "The session cannot be opened in its status. Look at it."),
     "session_exists": (409, "The auth key is a session already, or its user has an active one. Revoke that first."),

@@ -6,17 +6,19 @@ What a session is made of is ``app.sessions.claim``'s.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import LoginOver, Unavailable
-from app.logins.endings import LoginFailed, RunOutcome
+from app.logins.endings import LoginFailed, LoginWithdrawn, RunOutcome
 from app.logins.link import Link
 from app.logins.owned import OwnedLogin
 from app.logins.store import end_as_owner
 from app.models import Login
 from app.sessions.claim import Account, Claimed, claim_session
+from app.sessions.relogin import claim_again
 from app.sessions.revocation import LOG_OUT_TASK
 
 _TRIES = 12
@@ -29,6 +31,7 @@ async def become_session(owned: OwnedLogin, link: Link, account: Account) -> Run
 
     Raises:
         LoginFailed: ``ownership_mismatch``: another account than the expected one scanned.
+        LoginWithdrawn: the session to log in again for was revoked meanwhile.
         OwnershipLost, LoginOver: another worker, or the user, ended the login first; nothing was stored.
         Unavailable: PostgreSQL stayed away; the auth key is kept, and the next worker finds it authorized.
     """
@@ -68,17 +71,23 @@ async def _store_persistently(owned: OwnedLogin, account: Account, string_sessio
 
 def _store(owned: OwnedLogin, db: DatabaseSession, account: Account, string_session: str, dc_id: int) -> Claimed:
     core, login = owned.core, owned.login
-    claimed = claim_session(
-        db,
-        core.keyring,
-        tenant_id=login.tenant_id,
-        account=account,
-        string_session=string_session,
-        dc_id=dc_id,
-        identity=owned.identity,
-        metadata=login.client_metadata,
-        validation_interval_seconds=core.settings.validation_interval_seconds,
-    )
+    claim: dict[str, Any] = {
+        "tenant_id": login.tenant_id,
+        "account": account,
+        "string_session": string_session,
+        "dc_id": dc_id,
+        "identity": owned.identity,
+        "validation_interval_seconds": core.settings.validation_interval_seconds,
+    }
+    if login.relogin_session_id is not None:
+        again = claim_again(db, core.keyring, actor=core.actor, session_id=login.relogin_session_id, **claim)
+        if again is None:
+            raise LoginWithdrawn
+        claimed = again
+    else:
+        claimed = claim_session(
+            db, core.keyring, metadata=login.client_metadata, end_user_id=login.end_user_id, **claim
+        )
     ended = end_as_owner(
         db,
         login_id=login.id,

@@ -77,6 +77,17 @@ async def fail(owned: OwnedLogin, failure: LoginFailed, *, account: Account | No
     return RunOutcome("failed")
 
 
+async def withdraw(owned: OwnedLogin) -> RunOutcome:
+    """End a login whose session was revoked meanwhile, as its tenant would have cancelled it.
+
+    Raises:
+        OwnershipLost, LoginOver, Unavailable: as ``OwnedLogin.end``.
+    """
+    await owned.end("cancelled")
+    owned.log.info("login.ended", status="cancelled", why="its session was revoked")
+    return RunOutcome("failed")
+
+
 async def log_out(owned: OwnedLogin, link: Link, *, last_token_expires_at: datetime | None) -> None:
     """Log out the auth key of a login that ended without a session, on the connection that is open still.
 

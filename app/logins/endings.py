@@ -21,6 +21,10 @@ class LoginFailed(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
+class LoginWithdrawn(Exception):
+    """Raised when what the login is for is gone: the session to log in again for was revoked."""
+
+
 class LoginExpired(Exception):
     """Raised when the login's life is over."""
 

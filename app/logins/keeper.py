@@ -51,7 +51,10 @@ _log = get_logger(__name__)
 
 
 class HandOver(Exception):
-    """Raised while a login is driven when this worker is leaving: disconnect, do not log out, let another go on."""
+    """Raised while a login is driven when this run is to leave it: disconnect, do not log out, let another run go on.
+
+    The worker is leaving, or the login goes on another way.
+    """
 
 
 class Hold:
@@ -269,4 +272,6 @@ class LoginKeeper:
             return
         if hint.what == "cancelled":
             hold.stop(LoginOver(f"Login {hold.login_id} was cancelled."))
+        elif hint.what == "switched":
+            hold.stop(HandOver())
         hold.wake.set()

@@ -19,8 +19,8 @@ from app.core import Core
 from app.errors import FloodWait, LoginOver, OwnershipLost, SealBroken, Transient, Unavailable
 from app.logins.become_session import become_session
 from app.logins.drive import Drive
-from app.logins.end_without_session import expire, fail, log_out, put_off
-from app.logins.endings import HANDED_OVER, NOT_MINE, OVER, LoginExpired, LoginFailed, RunOutcome
+from app.logins.end_without_session import expire, fail, log_out, put_off, withdraw
+from app.logins.endings import HANDED_OVER, NOT_MINE, OVER, LoginExpired, LoginFailed, LoginWithdrawn, RunOutcome
 from app.logins.keeper import HandOver, Hold, LoginKeeper
 from app.logins.link import Link
 from app.logins.owned import OwnedLogin
@@ -113,6 +113,8 @@ async def _drive_to_end(owned: OwnedLogin, link: Link, drive: Drive) -> RunOutco
         return await _drive_on(owned, link, drive)
     except LoginFailed as exc:
         return await fail(owned, exc, account=link.account)
+    except LoginWithdrawn:
+        return await withdraw(owned)
     except (*_NOT_OURS_TO_END, *_PASSING):
         raise
     except Exception:  # the outermost edge of a login: sent again, it would meet the same defect

@@ -9,6 +9,7 @@ from typing import Literal
 
 from redis.exceptions import RedisError
 from sqlalchemy import select
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
@@ -17,8 +18,8 @@ from app.ids import hash_secret
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
-from app.logins.view import LoginView, QRView, view_login
-from app.models import Login
+from app.logins.view import AccountView, LoginView, QRView, view_login
+from app.models import Login, TelegramSession
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
 
 Allow = Callable[[], None]
@@ -45,13 +46,26 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
         Unavailable: the database is away.
     """
     with core.transaction() as db:
-        login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+        login = find_readable(db, login_id=login_id, reader=reader)
     return show_login(core, login)
+
+
+def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Login:
+    """Read a login's row for somebody who may.
+
+    Raises:
+        NotFound: there is none, it is another tenant's, or the secret is another login's.
+    """
+    return _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
 
 
 def show_login(core: Core, login: Login) -> LoginView:
     """Show a row with its current QR code, if it has one. The caller has checked who looks."""
-    return view_login(login, qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None)
+    return view_login(
+        login,
+        qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None,
+        account=_connected_account(core, login) if login.session_id is not None else None,
+    )
 
 
 def read_locale(core: Core, *, login_id: str) -> str | None:
@@ -114,7 +128,7 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
         NotFound, Unavailable: as in ``read_login``.
     """
     with core.transaction() as db:
-        login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+        login = find_readable(db, login_id=login_id, reader=reader)
         ended = end_from_outside(db, login_id=login.id, status="cancelled")
         if ended is None:
             raise Conflict("This login is over already; look at its status.", code="login_final")
@@ -124,7 +138,7 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
 
 def _read_allowed(core: Core, login_id: str, reader: Reader, allow: Allow) -> Login:
     with core.transaction() as db:
-        login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+        login = find_readable(db, login_id=login_id, reader=reader)
     allow()
     return login
 
@@ -176,6 +190,15 @@ def _current_qr(core: Core, login: Login) -> QRView | None:
     except SealBroken:
         return None
     return QRView(url=token.url, expires_at=token.expires_at) if token.expires_at > utc_now() else None
+
+
+def _connected_account(core: Core, login: Login) -> AccountView | None:
+    """Whose session came of the login, for as long as the session keeps that."""
+    with core.transaction() as db:
+        row = db.get(TelegramSession, login.session_id)
+    if row is None or row.status != "active":
+        return None
+    return AccountView(first_name=row.first_name, username=row.username, phone_masked=row.phone_masked)
 
 
 def _hint(core: Core, login: Login, *, inbox: str) -> None:

@@ -1,56 +1,37 @@
-"""Starting a login: reuse an active session, join a live login, replay an idempotent answer, or make a new row."""
+"""Starting a login: replay an idempotent answer, or have ``app.logins.serving`` find or make the login that serves."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import delete, select
+from redis.exceptions import RedisError
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
-from app.errors import Conflict
-from app.ids import hash_secret, new_id, new_secret
+from app.errors import Conflict, SealBroken
 from app.keyed_hash import keyed_hash
-from app.logins.secrets import client_secret_place, phone_place
+from app.logins.secrets import client_secret_place
 from app.logins.service import show_login
-from app.logins.store import DISPATCH_GRACE_SECONDS
+from app.logins.serving import NewLogin, Served, serve_login
+from app.logins.store import end_from_outside
 from app.logins.view import LoginView
-from app.models import LIVE_LOGIN_STATUSES, IdempotencyKey, Login
-from app.sessions.store import find_active
-from app.settings import Settings
+from app.logs import get_logger
+from app.models import IdempotencyKey, Login
+from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint
 from app.vault.sealing import Sealed
 from app.vault.transact import transact
 
 RUN_TASK = "latchkey.run_qr_login"
 IDEMPOTENCY_LIFE = timedelta(hours=24)
 
-
-@dataclass(frozen=True, kw_only=True)
-class NewLogin:
-    """What the caller asked for, already checked.
-
-    ``telegram_user_id`` is who is expected to scan, None: anybody. ``phone`` (international, digits with a plus) goes with
-    method ``code`` only.
-    """
-
-    telegram_user_id: int | None = None
-    method: Literal["qr", "code"] = "qr"
-    phone: str | None = field(default=None, repr=False)
-    replace: bool = False
-    locale: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def digest(self, settings: Settings) -> bytes:
-        """Keyed hash of the request, for telling a replay from another request under the same idempotency key.
-
-        Under the installation's secret, because a phone number in it could be guessed.
-        """
-        return keyed_hash(settings, purpose="login request", value=json.dumps(asdict(self), sort_keys=True))
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +43,11 @@ class StartedLogin:
     client_secret: str = field(repr=False)
 
 
-class _Served(NamedTuple):
-    """The row that serves a request, and whether it was made for it."""
+class _Answer(NamedTuple):
+    """What serves a request, and the status that says so: 200 when nobody has to scan."""
 
-    login: Login
+    served: Served
     status_code: int
-    fresh: bool
 
 
 class _LostRace(Exception):
@@ -84,27 +64,67 @@ def start_login(
     """Start a login, or answer with what serves already. Commits, then sends the task.
 
     Raises:
-        Conflict: ``idempotency_key_reused``: the key came with another request before.
+        NotFound: there is no session of that ``session_id``.
+        Conflict: ``idempotency_key_reused``: the key came with another request before; ``session_not_active``: the session to
+            log in again for was revoked.
+        InvalidInput: the session is another account's or another end user's.
         Unavailable: nothing could be stored.
         SealBroken, KeyUnavailable, Transient: a key is not to be had; nothing was stored.
     """
-    for _ in range(2):
-        try:
-            served = transact(
-                core.transaction,
-                core.keyring,
-                lambda db: _serve(core, db, tenant_id, request, idempotency_key),
-            )
-            break
-        except _LostRace:
-            continue
-    else:  # pragma: no cover  # the winner's row is committed when the loser's insert returns
-        raise Conflict("Another request with this Idempotency-Key is under way; try again.")
+    answer = _commit(core, tenant_id, request, idempotency_key)
+    try:
+        return announce(core, answer.served, status_code=answer.status_code)
+    except SealBroken as exc:
+        if answer.served.fresh:
+            raise
+        # The login that would have served lost its secret, so that nobody can be shown it: end it, and begin a new one.
+        _end_unreadable(core, answer.served.login, exc)
+    answer = _commit(core, tenant_id, request, idempotency_key)
+    return announce(core, answer.served, status_code=answer.status_code)
+
+
+def announce(core: Core, served: Served, *, status_code: int) -> StartedLogin:
+    """Tell of a commit: count it, send the task, hint at those that were cancelled; and show the login as it is now.
+
+    One that was joined or replayed may be waiting for its scan already.
+
+    Raises:
+        SealBroken: the login's client secret does not open.
+    """
+    hint_cancelled(core, served.cancelled)
     if served.fresh:
         _count(core, served.login)
         if not served.login.reused:
             core.dispatch(RUN_TASK, served.login.id)
-    return _answer(core, served)
+    login = served.login
+    assert login.key_id is not None
+    assert login.client_secret_sealed is not None
+    secret = core.keyring.open(
+        client_secret_place(login.tenant_id, login.id), Sealed(login.key_id, login.client_secret_sealed)
+    )
+    return StartedLogin(status_code=status_code, login=show_login(core, login), client_secret=secret.decode())
+
+
+def hint_cancelled(core: Core, logins: Iterable[Login]) -> None:
+    """Tell whoever looks at these logins, and the workers that drive them, that they were cancelled."""
+    with contextlib.suppress(RedisError):  # hints: readers poll, and workers look at their rows every few seconds
+        for login in logins:
+            core.redis.publish(LOGIN_CHANNEL, encode_login_hint(login.id, login.version))
+            core.redis.publish(INBOX_CHANNEL, encode_inbox_hint(login.id, "cancelled"))
+
+
+def _commit(core: Core, tenant_id: str, request: NewLogin, idempotency_key: str | None) -> _Answer:
+    for _ in range(2):
+        try:
+            return transact(
+                core.transaction,
+                core.keyring,
+                lambda db: _serve(core, db, tenant_id, request, idempotency_key),
+            )
+        except _LostRace:
+            continue
+    # The winner's row is committed when the loser's insert returns, so that this is not reached.
+    raise Conflict("Another request with this Idempotency-Key is under way; try again.")
 
 
 def _serve(
@@ -113,81 +133,19 @@ def _serve(
     tenant_id: str,
     request: NewLogin,
     idempotency_key: str | None,
-) -> _Served:
+) -> _Answer:
     if idempotency_key is not None:
         replay = _replay(core, db, tenant_id, request, idempotency_key)
         if replay is not None:
             return replay
-    login, fresh = _find_or_add(core, db, tenant_id, request)
-    status_code = 200 if login.reused else 202
+    served = serve_login(core, db, tenant_id=tenant_id, request=request)
+    status_code = 200 if served.login.reused else 202
     if idempotency_key is not None:
-        _remember(core, db, tenant_id, request, idempotency_key, login, status_code)
-    return _Served(login, status_code, fresh=fresh)
+        _remember(core, db, tenant_id, request, idempotency_key, served.login, status_code)
+    return _Answer(served, status_code)
 
 
-def _find_or_add(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin) -> tuple[Login, bool]:
-    """The login that serves this request, and whether it is a new row."""
-    session_id = None
-    if request.telegram_user_id is not None and not request.replace:
-        session_id = find_active(db, tenant_id=tenant_id, telegram_user_id=request.telegram_user_id)
-    values = _new_row(core, tenant_id, request, reused_session_id=session_id)
-    while True:
-        inserted = db.scalar(
-            insert(Login)
-            .values(values)
-            .on_conflict_do_nothing(
-                index_elements=["tenant_id", "telegram_user_id"], index_where=Login.status.in_(LIVE_LOGIN_STATUSES)
-            )
-            .returning(Login)
-        )
-        if inserted is not None:
-            return inserted, True
-        # One live login per user: the one that was in the way serves, unless it ended this very moment.
-        live = db.scalar(
-            select(Login).where(
-                Login.tenant_id == tenant_id,
-                Login.telegram_user_id == request.telegram_user_id,
-                Login.status.in_(LIVE_LOGIN_STATUSES),
-            )
-        )
-        if live is not None:
-            return live, False
-
-
-def _new_row(core: Core, tenant_id: str, request: NewLogin, *, reused_session_id: str | None) -> dict[str, Any]:
-    login_id, secret, now = new_id("lgn"), new_secret("ls"), utc_now()
-    sealed = core.keyring.seal(client_secret_place(tenant_id, login_id), secret.encode())
-    phone_sealed = (
-        core.keyring.seal_under_key(
-            sealed.key_id, phone_place(tenant_id, login_id), json.dumps([request.phone, None]).encode()
-        )
-        if request.phone is not None
-        else None
-    )
-    return {
-        "id": login_id,
-        "tenant_id": tenant_id,
-        "telegram_user_id": request.telegram_user_id,
-        "method": request.method,
-        "status": "authorized" if reused_session_id else "queued",
-        "reused": reused_session_id is not None,
-        "session_id": reused_session_id,
-        "replace": request.replace,
-        "locale": request.locale,
-        "client_metadata": request.metadata,
-        "client_secret_hash": hash_secret(secret),
-        "client_secret_sealed": sealed.ciphertext,
-        "phone_sealed": phone_sealed,
-        "key_id": sealed.key_id,
-        "created_at": now,
-        "updated_at": now,
-        "expires_at": now + timedelta(seconds=core.settings.qr_ttl_seconds),
-        "finished_at": now if reused_session_id else None,
-        "next_dispatch_at": now + timedelta(seconds=DISPATCH_GRACE_SECONDS),
-    }
-
-
-def _replay(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Served | None:
+def _replay(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, idempotency_key: str) -> _Answer | None:
     key_hash = _hash_key(core, idempotency_key)
     remembered = db.get(IdempotencyKey, (tenant_id, key_hash))
     if remembered is None:
@@ -202,7 +160,7 @@ def _replay(core: Core, db: DatabaseSession, tenant_id: str, request: NewLogin, 
         raise Conflict(
             "This Idempotency-Key came with another request before; use a new key.", code="idempotency_key_reused"
         )
-    return _Served(db.get_one(Login, remembered.login_id), remembered.status_code, fresh=False)
+    return _Answer(Served(db.get_one(Login, remembered.login_id), fresh=False), remembered.status_code)
 
 
 def _remember(
@@ -234,15 +192,15 @@ def _hash_key(core: Core, idempotency_key: str) -> bytes:
     return keyed_hash(core.settings, purpose="idempotency key", value=idempotency_key)
 
 
-def _answer(core: Core, served: _Served) -> StartedLogin:
-    """Show the login as it is now, with its QR code: one that was joined or replayed may be waiting for its scan already."""
-    login = served.login
-    assert login.key_id is not None
-    assert login.client_secret_sealed is not None
-    secret = core.keyring.open(
-        client_secret_place(login.tenant_id, login.id), Sealed(login.key_id, login.client_secret_sealed)
-    )
-    return StartedLogin(status_code=served.status_code, login=show_login(core, login), client_secret=secret.decode())
+def _end_unreadable(core: Core, login: Login, error: SealBroken) -> None:
+    """End a login that nobody can be shown, and forget the idempotency keys that it answered."""
+    with core.transaction() as db:
+        ended = end_from_outside(db, login_id=login.id, status="failed", reason="internal_error")
+        db.execute(delete(IdempotencyKey).where(IdempotencyKey.login_id == login.id))
+    _log.error("login.seal_broken", login_id=login.id, tenant_id=login.tenant_id, detail=error.detail)
+    if ended is not None:
+        core.metrics.auth_qr_failed.labels(tenant_id=ended.tenant_id, reason="internal_error").inc()
+        hint_cancelled(core, [ended])
 
 
 def _count(core: Core, login: Login) -> None:

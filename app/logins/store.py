@@ -23,6 +23,13 @@ DISPATCH_GRACE_SECONDS = 15.0
 """How long a dispatched login may lie in the queue before the sweep sends it again; doubles up to 16-fold."""
 
 
+SWITCHABLE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required")
+"""In these, nothing has been answered yet that would be lost."""
+
+_SWITCH_SECONDS = 2.0
+"""How long the worker that drove a login has to hand it over when it is switched, before the sweep sends it."""
+
+
 class Ownership(Enum):
     """Whose a login is, to a worker that took it once."""
 
@@ -126,6 +133,36 @@ def end_from_outside(db: DatabaseSession, *, login_id: str, status: str, **chang
         The final row, or None when it was final already: one caller wins.
     """
     return _end(db, status, changes, Login.id == login_id)
+
+
+def switch(db: DatabaseSession, *, login_id: str, method: str, phone_sealed: bytes | None) -> Login | None:
+    """Send a live login another way, and fence off the worker that drives it: whoever takes it next goes that way.
+
+    Returns:
+        The row, or None when it cannot go another way: it waits for a password, or is final.
+    """
+    return db.scalar(
+        update(Login)
+        .where(Login.id == login_id, Login.status.in_(SWITCHABLE_LOGIN_STATUSES))
+        .values(
+            **_stamped(
+                {
+                    "method": method,
+                    "phone_sealed": phone_sealed,
+                    "status": "queued",
+                    "code": None,
+                    "retry_after_at": None,
+                    "owner": None,
+                    "owner_epoch": Login.owner_epoch + 1,
+                    "dispatches": 0,
+                    "next_dispatch_at": func.now() + timedelta(seconds=_SWITCH_SECONDS),
+                },
+                public=True,
+            )
+        )
+        .returning(Login)
+        .execution_options(populate_existing=True)
+    )
 
 
 def ownership_of(db: DatabaseSession, epochs: Mapping[str, int]) -> dict[str, Ownership]:

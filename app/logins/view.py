@@ -77,6 +77,14 @@ class CodeView(BaseModel):
         return {name: value for name, value in shown.items() if value is not None or name == "length"}
 
 
+class AccountView(BaseModel):
+    """Who was connected, as the person would recognise it."""
+
+    first_name: str | None
+    username: str | None
+    phone_masked: str | None
+
+
 class LoginView(BaseModel):
     """The contract's Login."""
 
@@ -85,12 +93,15 @@ class LoginView(BaseModel):
     reason: FailureReason | None
     method: Literal["qr", "code"]
     telegram_user_id: int | None
+    end_user_id: str | None = Field(description="Your own name for the person.")
     session_id: str | None
     reused: bool
     qr: QRView | None
     password: PasswordView | None
     code: CodeView | None
     retry_after: int | None = Field(description="Seconds until it goes on, or until it is worth another try.")
+    account: AccountView | None = Field(description="Who was connected, while the session is active.")
+    redirect_url: str | None = Field(description="Where the hosted page leads when the login is over.")
     metadata: dict[str, Any]
     created_at: Timestamp
     expires_at: Timestamp
@@ -103,8 +114,8 @@ class LoginView(BaseModel):
         return self.status in FINAL_STATUSES
 
 
-def view_login(login: Login, *, qr: QRView | None) -> LoginView:
-    """Show a row; ``qr`` is the current code if the reader may see one."""
+def view_login(login: Login, *, qr: QRView | None, account: AccountView | None = None) -> LoginView:
+    """Show a row; ``qr`` is the current code if the reader may see one, ``account`` is who was connected."""
     return LoginView.model_validate(
         {
             "id": login.id,
@@ -112,12 +123,15 @@ def view_login(login: Login, *, qr: QRView | None) -> LoginView:
             "reason": login.reason,
             "method": login.method,
             "telegram_user_id": login.telegram_user_id,
+            "end_user_id": login.end_user_id,
             "session_id": login.session_id,
             "reused": login.reused,
             "qr": qr if login.status == "waiting_for_scan" else None,
             "password": _password(login),
             "code": login.code if login.status == "code_required" else None,
             "retry_after": _seconds_until(login.retry_after_at),
+            "account": account,
+            "redirect_url": login.redirect_url,
             "metadata": login.client_metadata,
             "created_at": login.created_at,
             "expires_at": login.expires_at,

@@ -64,6 +64,7 @@ def claim_session(
     identity: ApiIdentity,
     metadata: dict[str, Any],
     validation_interval_seconds: int,
+    end_user_id: str | None = None,
 ) -> Claimed:
     """Seal and store a session; the newest wins: an active or a denied one of the same account is marked replaced.
 
@@ -74,39 +75,72 @@ def claim_session(
         KeyNotAtHand: see there.
     """
     lock_account(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
-    replaced_id = _mark_replaced(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
-    session_id, now = new_id("ses"), utc_now()
+    replaced_id = mark_replaced(db, tenant_id=tenant_id, telegram_user_id=account.telegram_user_id)
+    session_id = new_id("ses")
+    values = session_values(
+        keyring,
+        tenant_id=tenant_id,
+        session_id=session_id,
+        account=account,
+        string_session=string_session,
+        dc_id=dc_id,
+        identity=identity,
+        validation_interval_seconds=validation_interval_seconds,
+    )
+    db.add(
+        TelegramSession(
+            id=session_id,
+            tenant_id=tenant_id,
+            end_user_id=end_user_id,
+            client_metadata=metadata,
+            created_at=values["updated_at"],
+            **values,
+        )
+    )
+    db.flush()
+    return Claimed(session_id=session_id, replaced_id=replaced_id)
+
+
+def session_values(
+    keyring: KeyRing,
+    *,
+    tenant_id: str,
+    session_id: str,
+    account: Account,
+    string_session: str,
+    dc_id: int,
+    identity: ApiIdentity,
+    validation_interval_seconds: int,
+) -> dict[str, Any]:
+    """The columns of an active session that an auth key makes: sealed for its place, and just seen alive.
+
+    Raises:
+        KeyNotAtHand: see there.
+    """
+    now = utc_now()
     sealed = seal_session(keyring, tenant_id=tenant_id, session_id=session_id, session_string=string_session)
     auth_key, _ = read_string_session(string_session)
     place = session_proxy_place(tenant_id, session_id)
     proxy_sealed = (
         keyring.seal_under_key(sealed.key_id, place, identity.proxy.encode()) if identity.proxy is not None else None
     )
-    db.add(
-        TelegramSession(
-            id=session_id,
-            tenant_id=tenant_id,
-            telegram_user_id=account.telegram_user_id,
-            username=account.username,
-            first_name=account.first_name,
-            phone_masked=mask_phone(account.phone),
-            dc_id=dc_id,
-            status="active",
-            client_metadata=metadata,
-            key_id=sealed.key_id,
-            session_sealed=sealed.ciphertext,
-            auth_key_hash=fingerprint(auth_key),
-            device=identity.kept(),
-            proxy_sealed=proxy_sealed,
-            created_at=now,
-            updated_at=now,
-            last_validated_at=now,
-            last_used_at=now,
-            next_validation_at=next_slot(session_id, now=now, interval_seconds=validation_interval_seconds),
-        )
-    )
-    db.flush()
-    return Claimed(session_id=session_id, replaced_id=replaced_id)
+    return {
+        "telegram_user_id": account.telegram_user_id,
+        "username": account.username,
+        "first_name": account.first_name,
+        "phone_masked": mask_phone(account.phone),
+        "dc_id": dc_id,
+        "status": "active",
+        "key_id": sealed.key_id,
+        "session_sealed": sealed.ciphertext,
+        "auth_key_hash": fingerprint(auth_key),
+        "device": identity.kept(),
+        "proxy_sealed": proxy_sealed,
+        "updated_at": now,
+        "last_validated_at": now,
+        "last_used_at": now,
+        "next_validation_at": next_slot(session_id, now=now, interval_seconds=validation_interval_seconds),
+    }
 
 
 def lock_account(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> None:
@@ -127,7 +161,17 @@ def mask_phone(phone: str | None) -> str | None:
     return f"+{digits[:2]}{'•' * (len(digits) - 4)}{digits[-2:]}"
 
 
-def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> str | None:
+def mark_replaced(
+    db: DatabaseSession, *, tenant_id: str, telegram_user_id: int, other_than: str | None = None
+) -> str | None:
+    """Mark an account's active session, and one that is denied, as replaced and to be logged out.
+
+    Args:
+        other_than: a session that stays.
+
+    Returns:
+        The id of one of them; the sweep finds the others.
+    """
     now = utc_now()
     older = db.scalars(
         update(TelegramSession)
@@ -135,6 +179,7 @@ def _mark_replaced(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int
             TelegramSession.tenant_id == tenant_id,
             TelegramSession.telegram_user_id == telegram_user_id,
             or_(TelegramSession.status == "active", is_denied()),
+            TelegramSession.id != (other_than or ""),
         )
         .values(
             status="replaced",

@@ -29,6 +29,7 @@ class SessionView(BaseModel):
     status: SessionStatus
     reason: str | None
     telegram_user_id: int | None
+    end_user_id: str | None
     username: str | None
     first_name: str | None
     phone_masked: str | None
@@ -55,6 +56,7 @@ def list_sessions(
     tenant_id: str,
     status: SessionStatus | None = None,
     telegram_user_id: int | None = None,
+    end_user_id: str | None = None,
     after_id: str | None = None,
     limit: int = 50,
 ) -> SessionPage:
@@ -68,6 +70,8 @@ def list_sessions(
         query = query.where(TelegramSession.status == status)
     if telegram_user_id is not None:
         query = query.where(TelegramSession.telegram_user_id == telegram_user_id)
+    if end_user_id is not None:
+        query = query.where(TelegramSession.end_user_id == end_user_id)
     if after_id is not None:
         query = query.where(TelegramSession.id > after_id)
     with transaction() as db:

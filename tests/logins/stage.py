@@ -18,7 +18,8 @@ from app.errors import Unavailable
 from app.logins.endings import RunOutcome
 from app.logins.log_out_key import log_out_key
 from app.logins.service import Reader, read_login
-from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import RUN_TASK, StartedLogin, start_login
 from app.logins.view import LoginView
 from app.logins.worker import LoginWorker
 from app.models import LeavingAuthKey, TelegramSession

@@ -14,7 +14,8 @@ from app.errors import AppError
 from app.logins.leaving_keys import MOST_TRIES
 from app.logins.secrets import phone_place
 from app.logins.service import cancel_login
-from app.logins.start import NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import start_login
 from app.logins.sweep import resume_orphaned_logins
 from app.models import AuditEvent, LeavingAuthKey, Login
 from app.redis_state import login_lock_key

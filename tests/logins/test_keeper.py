@@ -11,7 +11,8 @@ from app.core import Core
 from app.errors import LoginOver, OwnershipLost
 from app.logins.keeper import HandOver, Hold, LoginKeeper
 from app.logins.service import Reader, cancel_login
-from app.logins.start import NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import start_login
 from app.logins.store import take
 from app.redis_state import login_lock_key, make_async_redis
 from app.telegram.runtime import LoopThread

@@ -13,7 +13,8 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound
 from app.logins.service import Reader, cancel_login, read_login, submit_code, submit_password
-from app.logins.start import RUN_TASK, NewLogin, StartedLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import RUN_TASK, StartedLogin, start_login
 from app.models import IdempotencyKey, Login
 from app.sessions.claim import Account, claim_session
 from app.settings import DataCentre

@@ -12,7 +12,8 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import LoginOver, OwnershipLost
 from app.logins.keeper import LOCK_SECONDS
-from app.logins.start import RUN_TASK, NewLogin, start_login
+from app.logins.serving import NewLogin
+from app.logins.start import RUN_TASK, start_login
 from app.logins.store import Ownership, advance, end_as_owner, end_from_outside, ownership_of, take
 from app.logins.sweep import resume_orphaned_logins
 from app.models import Login

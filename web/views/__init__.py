@@ -9,8 +9,9 @@ from web.views.docs import docs
 from web.views.leases import leases
 from web.views.logins import logins
 from web.views.ops import ops
+from web.views.own_tenant import own_tenant
 from web.views.page import page
 from web.views.sessions import sessions
 from web.views.tenants import tenants
 
-BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, tenants, ops, page, docs)
+BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, own_tenant, tenants, ops, page, docs)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
-from app.logins.start import NewLogin
+from app.logins.serving import NewLogin
 from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
 from web.parsing import Body, Query, Storable, storable
@@ -52,7 +52,20 @@ MetadataValue = Annotated[
     Any, AfterValidator(_metadata_value), WithJsonSchema({"type": ["string", "number", "boolean", "null"]})
 ]
 StorableSecret = Annotated[SecretStr, AfterValidator(_storable_secret)]
+EndUserId = Annotated[Storable, Field(min_length=1, max_length=200)]
+SessionId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
+PhoneNumber = Annotated[str, Field(max_length=64), AfterValidator(normalize_phone_number)]
 TelegramUserId = Annotated[int, Field(gt=0, lt=2**63)]
+
+
+def phone_goes_with_code(phone: str | None, fields: ValidationInfo) -> str | None:
+    """Take a phone number with method code, and with no other."""
+    method = fields.data.get("method")  # None: it is wrong itself
+    if method == "code" and phone is None:
+        raise ValueError("is needed with method code")
+    if method == "qr" and phone is not None:
+        raise ValueError("goes with method code only")
+    return phone
 
 
 class NewLoginBody(Body):
@@ -61,8 +74,18 @@ class NewLoginBody(Body):
     telegram_user_id: TelegramUserId | None = Field(
         default=None, description="Who is expected to log in. Anybody else is refused and logged out."
     )
+    end_user_id: EndUserId | None = Field(
+        default=None,
+        description="Your own name for the person: on the login and its session. A new login of the same person cancels the "
+        "one under way.",
+    )
+    session_id: SessionId | None = Field(
+        default=None,
+        description="Log in again for this session: only the same account may, and the session keeps its id, end user and "
+        "metadata.",
+    )
     method: Literal["qr", "code"] = Field(default="qr", description="code: for people whose only device is in hand.")
-    phone: Annotated[str, Field(max_length=64), AfterValidator(normalize_phone_number)] | None = Field(
+    phone: PhoneNumber | None = Field(
         default=None,
         validate_default=True,
         description="International, in any form that people write it. Needed with method code, refused with qr.",
@@ -71,6 +94,12 @@ class NewLoginBody(Body):
     locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
         default=None, description="The hosted page's language: en or ru, others fall back to en."
     )
+    redirect_url: Annotated[Storable, Field(max_length=2000)] | None = Field(
+        default=None, description="Where the hosted page leads when the login is over; on your list of `redirect_urls`."
+    )
+    origin: Annotated[Storable, Field(max_length=300)] | None = Field(
+        default=None, description="The page that embeds the hosted page; on your list of `origins`."
+    )
     metadata: dict[MetadataKey, MetadataValue] = Field(
         default_factory=dict, max_length=16, description="Yours; comes back with the login and its webhooks."
     )
@@ -78,12 +107,7 @@ class NewLoginBody(Body):
     @field_validator("phone")
     @classmethod
     def _phone_goes_with_code(cls, phone: str | None, fields: ValidationInfo) -> str | None:
-        method = fields.data.get("method")  # None: it is wrong itself
-        if method == "code" and phone is None:
-            raise ValueError("is needed with method code")
-        if method == "qr" and phone is not None:
-            raise ValueError("goes with method code only")
-        return phone
+        return phone_goes_with_code(phone, fields)
 
     def to_request(self) -> NewLogin:
         """As ``app`` takes it."""
@@ -108,6 +132,20 @@ class WaitQuery(Query):
 
     wait: float = Field(default=0, ge=0, le=30, description="Seconds to wait for a version above `version`.")
     version: int | None = Field(default=None, ge=0, description="The version you have; without it, the current one.")
+
+
+class MethodBody(Body):
+    """Which way the login is to go on."""
+
+    method: Literal["qr", "code"]
+    phone: PhoneNumber | None = Field(
+        default=None, validate_default=True, description="Needed with code, refused with qr."
+    )
+
+    @field_validator("phone")
+    @classmethod
+    def _phone_goes_with_code(cls, phone: str | None, fields: ValidationInfo) -> str | None:
+        return phone_goes_with_code(phone, fields)
 
 
 class PasswordBody(Body):

@@ -10,17 +10,28 @@ import segno
 from apiflask import APIBlueprint
 from flask import Response, request
 
-from app.errors import Conflict
+from app.errors import Conflict, Unauthenticated
+from app.logins.repeating import repeat_login
 from app.logins.service import cancel_login, read_login, resend_code, submit_code, submit_password
 from app.logins.start import StartedLogin, start_login
+from app.logins.switching import switch_method
 from app.logins.view import LoginView
 from app.tenants.limits import Quota
+from app.tenants.own_settings import check_allowed
 from web.auth import current_caller, current_reader, needs, needs_login_reader
 from web.openapi import answers, answers_problems
 from web.parts import parts
 from web.rate_headers import remember_quota
 from web.streams import stream_events, wait_for_change
-from web.views.login_bodies import CodeBody, NewLoginBody, PasswordBody, StartedLoginView, StartHeaders, WaitQuery
+from web.views.login_bodies import (
+    CodeBody,
+    MethodBody,
+    NewLoginBody,
+    PasswordBody,
+    StartedLoginView,
+    StartHeaders,
+    WaitQuery,
+)
 
 logins = APIBlueprint("logins", __name__, url_prefix="/v1/logins", tag="Logins")
 
@@ -35,7 +46,7 @@ _REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 
 
 @logins.post("")
-@answers_problems("idempotency_key_reused", "rate_limited")
+@answers_problems("idempotency_key_reused", "rate_limited", "not_found", "session_not_active")
 @needs("logins")
 @logins.input(StartHeaders, location="headers", arg_name="headers")
 @logins.input(NewLoginBody, arg_name="body")
@@ -45,13 +56,16 @@ def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, 
     """Start a login
 
     With an `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the same
-    `telegram_user_id` is under way, that one is the answer.
+    `telegram_user_id` is under way, that one is the answer; another one of the same `end_user_id` is cancelled.
     """
     caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
     remember_quota(
         parts().limits.hit(
             Quota("logins-per-key", caller.key_id, per_minute), Quota("logins", caller.tenant_id, per_minute)
         )
+    )
+    check_allowed(
+        parts().core.transaction, tenant_id=caller.tenant_id, redirect_url=body.redirect_url, origin=body.origin
     )
     started = start_login(
         parts().core,
@@ -172,6 +186,42 @@ def post_resend(login_id: str) -> LoginView:
         reader=current_reader(),
         allow=lambda: _limit_answers(login_id, "resends"),
     )
+
+
+@logins.post("/<id:login_id>/method")
+@answers_problems("cannot_switch", "rate_limited")
+@needs_login_reader()
+@logins.input(MethodBody, arg_name="body")
+@logins.output(LoginView, status_code=202, description="The same login goes on the other way.")
+def post_method(login_id: str, body: MethodBody) -> LoginView:
+    """Go on by phone code instead of the QR code, or the other way round
+
+    With method code for a login that goes by code already, the code goes to this number from now on.
+    """
+    return switch_method(
+        parts().core,
+        login_id=login_id,
+        reader=current_reader(),
+        method=body.method,
+        phone=body.phone,
+        allow=lambda: _limit_answers(login_id, "methods"),
+    )
+
+
+@logins.post("/<id:login_id>/again")
+@answers_problems("cannot_start_again", "rate_limited")
+@needs_login_reader()
+@logins.output(StartedLoginView, status_code=202, description="A new login like this one.")
+def post_again(login_id: str) -> tuple[StartedLoginView, int, dict[str, str]]:
+    """Start a login that ended without a session again
+
+    For whoever holds the login's own secret: at most five times within an hour of the first one. It begins with the QR code.
+    """
+    secret = current_reader().client_secret
+    if secret is None:
+        raise Unauthenticated("Send the login's own secret: Login-Secret: ls_… With an API key, start a new login.")
+    started = repeat_login(parts().core, login_id=login_id, client_secret=secret)
+    return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
 
 
 @logins.delete("/<id:login_id>")

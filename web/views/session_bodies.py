@@ -28,6 +28,7 @@ class SessionsQuery(Query):
 
     status: SessionStatus | None = None
     telegram_user_id: int | None = Field(default=None, gt=0, lt=2**63)
+    end_user_id: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)] | None = None
     cursor: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9_-]{1,80}$", description="next_cursor of the page before."
     )

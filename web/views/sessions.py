@@ -29,6 +29,7 @@ def list_all(query: SessionsQuery) -> SessionPage:
         tenant_id=current_caller().tenant_id,
         status=query.status,
         telegram_user_id=query.telegram_user_id,
+        end_user_id=query.end_user_id,
         after_id=query.cursor,
         limit=query.limit,
     )
