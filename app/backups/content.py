@@ -46,6 +46,7 @@ class SessionContent(_Part):
 
     id: str
     telegram_user_id: int | None
+    end_user_id: str | None = None  # backups from before there were any have none
     username: str | None
     first_name: str | None
     phone_masked: str | None

@@ -30,7 +30,9 @@ def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere)
     with custody.vault.transaction() as db:
         db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
         db.get_one(Tenant, ALICE).session_max_idle_days = 90
-    strings = add_sessions(custody.vault, 4, username="alice", client_metadata={"plan": "gold"}, fencing_token=7)
+    strings = add_sessions(
+        custody.vault, 4, username="alice", end_user_id="u-1", client_metadata={"plan": "gold"}, fencing_token=7
+    )
     strings |= add_sessions(custody.vault, 2, tenant_id=BOB)
     custody.back_up()
     before, lost = utc_now(), rebuilt()
@@ -44,6 +46,7 @@ def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere)
         assert (row.status, row.reason) == ("quarantined", "restored")
         assert row.client_metadata == original[session_id].client_metadata
         assert (row.version, row.username) == (original[session_id].version, original[session_id].username)
+        assert row.end_user_id == original[session_id].end_user_id
         assert row.fencing_token > 1_000_000_000_000
         assert row.next_validation_at is not None
         assert row.next_validation_at >= before + timedelta(hours=1)

@@ -64,6 +64,7 @@ class Stage:
         self.settings = settings
         self.telegram = telegram
         self.run_dispatched = True
+        self.takes_back = False  # whether a login that a worker hands over comes back to it
         self.sent: list[tuple[str, ...]] = []
         self.outcomes: list[RunOutcome] = []
         self.workers = [Worker(settings)]
@@ -75,6 +76,7 @@ class Stage:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.takes_back = False
         for worker in self.workers:
             worker.logins.drain()
         for thread in self._threads:
@@ -93,7 +95,7 @@ class Stage:
         return start_login(self.core, tenant_id=tenant, request=NewLogin(**fields))
 
     def run(self, login_id: str, *, worker: int = 0) -> threading.Thread:
-        """Run a login in a thread of a worker, and again after a countdown, as its task would."""
+        """Run a login in a thread of a worker, and again when it is handed over or put off, as its task would."""
 
         def work() -> None:
             while True:
@@ -102,9 +104,10 @@ class Stage:
                 except Unavailable:
                     return
                 self.outcomes.append(outcome)
-                if outcome.name != "put_off":
+                if outcome.name == "put_off":
+                    time.sleep(outcome.retry_seconds)  # the countdown
+                elif outcome.name != "handed_over" or not self.takes_back:
                     return
-                time.sleep(outcome.retry_seconds)  # the countdown
 
         thread = threading.Thread(target=work, daemon=True)
         self._threads.append(thread)

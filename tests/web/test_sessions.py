@@ -36,7 +36,7 @@ def test_a_session_shows_what_the_contract_says(alice: Caller, core: Core) -> No
     session = members(alice.get("/v1/sessions/ses_1"))
     assert set(session) == {
         *("id", "status", "reason", "telegram_user_id", "username", "first_name", "phone_masked", "dc_id", "key_id"),
-        *("created_at", "last_validated_at", "next_validation_at", "backed_up_at", "lease", "metadata"),
+        *("created_at", "last_validated_at", "next_validation_at", "backed_up_at", "lease", "metadata", "end_user_id"),
     }
     assert session["lease"]["holder"] == "worker-1"
     assert session["metadata"] == {"order": "7"}

@@ -1,13 +1,13 @@
 """end users: a login and its session carry the tenant's own name for the person; re-logins, repeats and where to go afterwards.
 
-Revision: 0014
+Revision: 0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0014"
+revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
