@@ -13,3 +13,13 @@ TEXTS: Mapping[str, Mapping[str, str]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8"))
     for path in sorted((Path(__file__).parent / "texts").glob("*.json"))
 }
+
+LANGUAGES: Mapping[str, str] = {language: texts["language"] for language, texts in TEXTS.items()}
+"""By tag, what each language calls itself."""
+
+_RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur"})
+
+
+def is_right_to_left(language: str) -> bool:
+    """Whether a language is written from right to left."""
+    return language in _RIGHT_TO_LEFT

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from redis.exceptions import RedisError
-from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -66,16 +65,6 @@ def show_login(core: Core, login: Login) -> LoginView:
         qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None,
         account=_connected_account(core, login) if login.session_id is not None else None,
     )
-
-
-def read_locale(core: Core, *, login_id: str) -> str | None:
-    """The language that the caller asked the hosted page to speak; anybody may know it. None: not said, or no login.
-
-    Raises:
-        Unavailable: the database is away.
-    """
-    with core.transaction() as db:
-        return db.scalar(select(Login.locale).where(Login.id == login_id))
 
 
 def submit_password(

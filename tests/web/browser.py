@@ -56,7 +56,9 @@ class Page:
         """Open an address, in a document of its own."""
         self._call("Page.navigate", url="about:blank")
         self._call("Page.navigate", url=url)
-        self.wait_for(f"location.href === {json.dumps(url)} && document.readyState === 'complete'")
+        # Without the fragment: a page may take what is secret out of the address bar.
+        here, there = "location.href.split('#')[0]", json.dumps(url.partition("#")[0])
+        self.wait_for(f"{here} === {there} && document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript, and await it."""

@@ -215,6 +215,7 @@ def test_cancel_cancels(live: Live, page: Page) -> None:
     status(page, "Preparing")
     page.evaluate("document.getElementById('cancel').click()")
     status(page, "Cancelled")
+    assert page.evaluate("document.getElementById('status').className") == "calm"
     assert live.call("GET", f"/v1/logins/{login['id']}").json()["status"] == "cancelled"
 
 

@@ -2,13 +2,18 @@
 // Shows one login and drives it. The secret comes in the fragment, which browsers keep to themselves, and leaves in a
 // header only. EventSource cannot send headers, so the event stream is read with fetch; a long poll stands in for it.
 (() => {
-  const { loginId, texts } = JSON.parse(document.getElementById("settings").textContent);
-  const secret = location.hash.slice(1);
+  const { loginId, application, origin, disabled, dialCodes, texts } = JSON.parse(
+    document.getElementById("settings").textContent,
+  );
+  const secret = takeSecret();
   const base = `/v1/logins/${loginId}`;
   const FINAL = ["authorized", "expired", "failed", "cancelled"];
   const SILENCE_MS = 40000; // the server says something every 15 s
   const ANSWER_MS = 20000; // a password is checked within seconds
   const RESEND_MS = 15000;
+  const SLOW_MS = 5000; // a code is there within a second, usually
+  const LEAVE_MS = 2500; // long enough to read who was connected
+  const onPhone = matchMedia("(pointer: coarse)").matches;
 
   const $ = (id) => document.getElementById(id);
   const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
@@ -25,8 +30,25 @@
   let asked = null; // what form was answered last: {kind, attempts, until}
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
+  let leads = onPhone ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
+  let otherNumber = false; // the user wants the code at another number
+  let queuedAt = Date.now(); // since when nothing has been on show
 
   const now = () => Date.now() + clockOffset;
+
+  // The secret leaves the address bar, where others could read it; a reload still finds it, in this tab alone.
+  function takeSecret() {
+    const key = `latchkey:${loginId}`;
+    let found = location.hash.slice(1);
+    try {
+      if (found) sessionStorage.setItem(key, found);
+      else found = sessionStorage.getItem(key) || "";
+    } catch {
+      return found; // no storage here: then it stays where it is
+    }
+    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+    return found;
+  }
 
   async function call(path, options = {}) {
     const response = await fetch(base + path, {
@@ -48,14 +70,14 @@
         await stream();
         failures = 0;
       } catch (error) {
-        if (error instanceof Gone) return show("gone", "bad");
+        if (error instanceof Gone) return gone();
         failures += 1;
-        if (failures > 1) $("status").textContent = say("reconnecting");
+        if (failures > 1) $("status").textContent = say(navigator.onLine === false ? "offline" : "reconnecting");
         try {
           await poll();
           failures = 0;
         } catch (again) {
-          if (again instanceof Gone) return show("gone", "bad");
+          if (again instanceof Gone) return gone();
         }
         await sleep(Math.min(10000, 500 * 2 ** failures) * (0.5 + Math.random() / 2));
       }
@@ -104,40 +126,74 @@
     render();
   }
 
-  const SHOWN = {
-    queued: "wait",
-    waiting_for_scan: "scan",
-    password_required: "password-form",
-    code_required: "code-form",
-  };
+  const PARTS = ["wait", "scan", "phone-form", "password-form", "code-form", "done"];
 
-  function show(key, tone = "") {
+  function show(key, part, tone = "") {
     // The text is only touched when it changes, so that screen readers do not repeat it.
-    const text = say(key);
+    const text = say(key, { application });
     if ($("status").textContent !== text) $("status").textContent = text;
     $("status").className = tone;
-    const final = tone !== "";
-    const part = final ? "done" : SHOWN[login.status];
-    for (const id of ["wait", "scan", "password-form", "code-form", "done"]) {
+    for (const id of PARTS) {
       const appears = id === part && $(id).hidden;
       $(id).hidden = id !== part;
-      if (appears && id.endsWith("-form")) $(id).querySelector("input").focus();
+      if (appears && id.endsWith("-form") && !(id === "phone-form" && onPhone)) $(id).querySelector("input").focus();
     }
+    const final = part === "done";
     $("mark").className = tone;
-    $("footer").hidden = final;
-    $("meaning").hidden = tone === "bad";
+    $("running").hidden = final;
+    $("meaning").hidden = final && tone !== "good";
     document.title = final ? text : texts.title;
   }
 
   function render() {
     const { status } = login;
-    if (status === "failed") return show(`reason_${login.reason}` in texts ? `reason_${login.reason}` : "failed", "bad");
-    if (FINAL.includes(status)) return show(status, status === "authorized" ? "good" : "bad");
-    show(status);
+    if (FINAL.includes(status)) return renderEnd();
+    if (status === "queued") {
+      show(Date.now() - queuedAt > SLOW_MS ? "slow" : login.method === "code" ? "sending_code" : "queued", "wait");
+    } else {
+      queuedAt = Date.now();
+      if (status === "password_required") show(status, "password-form");
+      else if (otherNumber || (status === "waiting_for_scan" && leads === "phone")) show("phone_lead", "phone-form");
+      else if (status === "code_required") show(status, "code-form");
+      else show(status, "scan");
+    }
     if (status === "waiting_for_scan") drawQr();
     if (status === "password_required") renderPassword(login.password);
     if (status === "code_required") renderCode(login.code);
     tick();
+  }
+
+  function renderEnd() {
+    const { status, reason, account } = login;
+    const key = status === "failed" && `reason_${reason}` in texts ? `reason_${reason}` : status;
+    const tones = { authorized: "good", cancelled: "calm" };
+    show(key, "done", tones[status] || "bad");
+    const name = account && [account.first_name, account.username && `@${account.username}`].filter(Boolean).join(", ");
+    $("account").hidden = !name;
+    if (name) $("account").textContent = say("connected_as", { name });
+    $("again").hidden = status === "authorized";
+    offerBack();
+  }
+
+  // Where the application wants its user to go, or to be told of the end when this page is embedded in one of its own.
+  function offerBack() {
+    if (origin && parent !== window) {
+      const { id, status, reason, session_id } = login;
+      parent.postMessage({ source: "latchkey", login_id: id, status, reason, session_id }, origin);
+      return;
+    }
+    if (!login.redirect_url) return;
+    const back = new URL(login.redirect_url);
+    back.searchParams.set("login_id", login.id);
+    back.searchParams.set("status", login.status);
+    $("back").href = back;
+    $("back").textContent = say("back_to", { application });
+    $("back").hidden = false;
+    if (login.status === "authorized") setTimeout(() => location.assign(back), LEAVE_MS);
+  }
+
+  function gone() {
+    show(disabled ? "tenant_disabled" : "gone", "done", "bad");
   }
 
   async function drawQr() {
@@ -246,6 +302,11 @@
     $("countdown").textContent = say("time_left", {
       time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
     });
+    if (login.qr) {
+      const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
+      $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
+    }
+    if (login.status === "queued" && Date.now() - queuedAt > SLOW_MS && waitUntil <= now()) show("slow", "wait");
     const wait = Math.ceil((waitUntil - now()) / 1000);
     if (wait > 0) {
       const kind = { password_required: "password", code_required: "code" }[login.status];
@@ -258,20 +319,120 @@
     }
   }
 
+  // --- going another way ---
+
+  async function switchTo(body) {
+    const response = await call("/method", { method: "POST", body: JSON.stringify(body) });
+    if (response.status === 202) {
+      queuedAt = Date.now();
+      update(await response.json());
+    }
+    return response;
+  }
+
+  async function toQr() {
+    leads = "qr";
+    otherNumber = false;
+    if (login.method === "code") await switchTo({ method: "qr" }).catch(() => {});
+    render();
+  }
+
+  function regionOf(number) {
+    const digits = number.replace(/\D/g, "").replace(/^00/, "");
+    for (let length = 3; length > 0; length -= 1) {
+      const regions = dialCodes[digits.slice(0, length)];
+      if (regions) return regions.split(" ")[0];
+    }
+    return null;
+  }
+
+  function beginNumber() {
+    const region = (navigator.languages || [navigator.language])
+      .map((tag) => /-([A-Z]{2})\b/.exec(tag))
+      .filter(Boolean)
+      .map((match) => match[1])[0];
+    const code = Object.keys(dialCodes).find((each) => dialCodes[each].split(" ").includes(region));
+    if (code) $("phone").value = `+${code} `;
+    showCountry();
+  }
+
+  function showCountry() {
+    const region = regionOf($("phone").value);
+    $("country").textContent = region
+      ? String.fromCodePoint(...[...region].map((letter) => 0x1f1a5 + letter.charCodeAt(0)))
+      : "🌐";
+    $("country").title = region
+      ? new Intl.DisplayNames([document.documentElement.lang], { type: "region" }).of(region)
+      : "";
+  }
+
+  $("phone").addEventListener("input", showCountry);
+  $("phone-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = $("phone-form").querySelector('[type="submit"]');
+    button.disabled = true;
+    note("phone", "");
+    try {
+      const response = await switchTo({ method: "code", phone: $("phone").value });
+      if (response.status === 202) otherNumber = false;
+      else if (response.status === 422) note("phone", say("phone_impossible"));
+      else if (response.status === 429) note("phone", say("too_fast", { n: response.headers.get("Retry-After") }));
+      else note("phone", say("not_sent"));
+    } catch {
+      note("phone", say("not_sent"));
+    } finally {
+      button.disabled = false;
+    }
+    render();
+  });
+  $("to-phone").addEventListener("click", () => {
+    leads = "phone";
+    render();
+    $("phone").focus();
+  });
+  $("to-qr").addEventListener("click", toQr);
+  $("code-to-qr").addEventListener("click", toQr);
+  $("other-number").addEventListener("click", () => {
+    otherNumber = true;
+    render();
+    $("phone").focus();
+  });
+  $("again").addEventListener("click", async () => {
+    $("again").disabled = true;
+    try {
+      const response = await call("/again", { method: "POST" });
+      const next = await response.json();
+      if (response.status === 202) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
+      $("status").textContent = say("ask_for_new", { application });
+      $("again").hidden = true;
+    } catch {
+      $("status").textContent = say("not_sent");
+      $("again").disabled = false;
+    }
+  });
+  $("language").addEventListener("change", () => {
+    location.search = `?lang=${$("language").value}`;
+  });
+
   // --- beginning ---
 
-  if (!secret) {
-    login = { status: "failed" };
-    show("gone", "bad");
-    return;
+  if (!secret || disabled) return gone();
+  beginNumber();
+  $("same-phone").hidden = !onPhone;
+  for (const name of ["online", "offline"]) {
+    addEventListener(name, () => login && (name === "online" ? render() : ($("status").textContent = say("offline"))));
   }
-  if (matchMedia("(pointer: coarse)").matches) $("same-phone").hidden = false;
+  for (const name of ["keydown", "keyup"]) {
+    $("password").addEventListener(name, (event) => {
+      if (event.getModifierState) $("caps").hidden = !event.getModifierState("CapsLock");
+    });
+  }
   $("copy").addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(location.href);
+      await navigator.clipboard.writeText(`${location.origin}${location.pathname}#${secret}`);
       $("copy").textContent = say("copied");
     } catch {
-      $("copy").hidden = true; // no permission: the address bar has it
+      $("copy").hidden = true; // no permission
     }
   });
   $("reveal").addEventListener("click", () => {

@@ -11,40 +11,76 @@ from apiflask import APIBlueprint
 from flask import Response, make_response, render_template, request
 
 from app.errors import Unavailable
-from app.logins.service import read_locale
-from web.page_texts import TEXTS
+from app.logins.page import LoginPage, read_page
+from web.dial_codes import DIAL_CODES
+from web.page_texts import LANGUAGES, TEXTS, is_right_to_left
 from web.parts import parts
 
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
 _FALLBACK = "en"
+_READABLE = 0.42  # of the luminance of white: on a lighter accent, letters are dark
 
 
 @page.get("/login/<id:login_id>")
 def show_login(login_id: str) -> Response:
     """Show a login to the person in front of the screen."""
-    language = _language(login_id)
-    return render_page("login.html", login_id=login_id, language=language, texts=TEXTS[language])
+    try:
+        known = read_page(parts().core, login_id=login_id)
+    except Unavailable:
+        known = LoginPage()  # the page will say so by itself
+    language = _language(known.locale)
+    return render_page(
+        "login.html",
+        frame_ancestor=known.origin,
+        known=known,
+        accent=_accent(known),
+        language=language,
+        languages=LANGUAGES,
+        direction="rtl" if is_right_to_left(language) else "ltr",
+        texts=TEXTS[language],
+        settings={
+            "loginId": login_id,
+            "application": known.application or "",
+            "origin": known.origin,
+            "disabled": known.disabled,
+            "dialCodes": DIAL_CODES,
+            "texts": TEXTS[language],
+        },
+    )
 
 
-def render_page(template: str, **values: object) -> Response:
-    """Render a self-contained page under a policy that runs and loads nothing else."""
-    nonce = secrets.token_urlsafe(16)
+def render_page(template: str, *, frame_ancestor: str | None = None, **values: object) -> Response:
+    """Render a self-contained page under a policy that runs and loads nothing else.
+
+    Args:
+        frame_ancestor: the origin whose pages may embed this one; None: nobody's.
+    """
+    nonce, ancestors = secrets.token_urlsafe(16), frame_ancestor or "'none'"
     response = make_response(render_template(template, nonce=nonce, **values))
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return response
 
 
-def _language(login_id: str) -> str:
-    """The login's own, else the browser's, as far as there are texts for it."""
-    try:
-        locale = read_locale(parts().core, login_id=login_id)
-    except Unavailable:
-        locale = None  # the page will say so by itself
-    wanted = (locale or "").partition("-")[0].lower()
-    return wanted if wanted in TEXTS else request.accept_languages.best_match(list(TEXTS), _FALLBACK)
+def _language(locale: str | None) -> str:
+    """The one that the person chose, else the login's own, else the browser's, as far as there are texts for it."""
+    for wanted in (request.args.get("lang"), locale):
+        language = (wanted or "").partition("-")[0].lower()
+        if language in TEXTS:
+            return language
+    return request.accept_languages.best_match(list(TEXTS), _FALLBACK)
+
+
+def _accent(known: LoginPage) -> dict[str, str] | None:
+    """The tenant's colour, and that of letters on it."""
+    colour = known.brand.get("accent")
+    if colour is None:
+        return None
+    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+    return {"ground": colour, "ink": "#10151c" if luminance > _READABLE else "#fff"}
