@@ -53,6 +53,10 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, migration dr
 bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
 	@$(BIN)/python -m bench
 
+.PHONY: screenshots
+screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
+	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py
+
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended
 	@$(BIN)/ruff check --fix --quiet .

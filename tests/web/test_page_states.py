@@ -25,8 +25,11 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 PHONE, DESKTOP, SMALL = (390, 844), (1280, 800), (320, 568)
 BACK = "https://app.acme.example/connected?state=7"
 LOGO = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAYAAABzenr0AAAATElEQVR42u3OMQEAAAgDoC251b8vFAQ0EJ1pJbEBAQEBAQEBAQEBAQ"
-    "EBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAYGDwALyGgBBAc0mAAAAAElFTkSuQmCC"
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAADAAAAAwCAYAAABXAvmHAAAAx0lEQVR42u3aOxKDMAyEYW7ATSm5PlQMJZa9ei2rmdT5v6RIbLFtmnf287hGXi"
+    "2jy2FWw9Mg6PAwiHe4KyQ6HorIiocgsuOXEFXipxDV4s2I1gDkGz4TimgN8IgPRbQGeMaHIATIBETEuyIEGIxHIwSgAlhHACTgK9ILIYAlzgMB"
+    "+TXOAsD+C1miygGsnyryW4CcCbIAkBPZbAwCATkXZwFgtxIrEa4A3czpfpTwhvq/Cw6KFRPFko9izUqz6KZ51IDmYY/suQHcbl5DUvoTqQAAAA"
+    "BJRU5ErkJggg=="
 )
 
 
@@ -197,7 +200,7 @@ def test_a_phone_leads_with_the_number_and_can_show_the_code(acme: Live, browser
     )
     browser.evaluate("document.getElementById('to-qr').click()")
     browser.wait_for("!document.getElementById('scan').hidden")
-    look(browser, "waiting, shown on a phone", width=PHONE[0])
+    look(browser, "waiting shown", width=PHONE[0])
     browser.evaluate("document.getElementById('to-phone').click()")
     browser.wait_for("!document.getElementById('phone-form').hidden")
     show(browser, acme, STATES[1], screen=DESKTOP)

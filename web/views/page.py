@@ -6,6 +6,7 @@ It is the same for everybody: the secret is in the fragment, which never comes h
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, make_response, render_template, request
@@ -19,7 +20,8 @@ from web.parts import parts
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
 _FALLBACK = "en"
-_READABLE = 0.42  # of the luminance of white: on a lighter accent, letters are dark
+# Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
+_READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
 
 
 @page.get("/login/<id:login_id>")
@@ -76,11 +78,12 @@ def _language(locale: str | None) -> str:
     return request.accept_languages.best_match(list(TEXTS), _FALLBACK)
 
 
-def _accent(known: LoginPage) -> dict[str, str] | None:
-    """The tenant's colour, and that of letters on it."""
+def _accent(known: LoginPage) -> dict[str, Any] | None:
+    """The tenant's colour, that of letters on it, and in which themes letters of this colour can be read."""
     colour = known.brand.get("accent")
     if colour is None:
         return None
     red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
     luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    return {"ground": colour, "ink": "#10151c" if luminance > _READABLE else "#fff"}
+    ink = "#10151c" if luminance > _READABLE else "#fff"
+    return {"ground": colour, "ink": ink, "on_light": luminance < _DARK_ENOUGH, "on_dark": luminance > _LIGHT_ENOUGH}
