@@ -89,6 +89,9 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_used_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    # Where it may be used from, as CIDR networks; empty: from anywhere.
+    networks: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
 
 
 class EncryptionKey(Base):
@@ -141,6 +144,8 @@ class Login(Base):
     repeats_login_id: Mapped[str | None]
     redirect_url: Mapped[str | None]
     origin: Mapped[str | None]
+    # The key that it was asked for with.
+    api_key_id: Mapped[str | None]
     client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
     client_secret_hash: Mapped[bytes]
     session_id: Mapped[str | None] = mapped_column(ForeignKey("sessions.id", ondelete="SET NULL"))
@@ -285,6 +290,7 @@ class TelegramSession(Base):
     lease_holder: Mapped[str | None]
     lease_purpose: Mapped[str | None]
     lease_expires_at: Mapped[datetime | None]
+    lease_api_key_id: Mapped[str | None]
     fencing_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
 
     __table_args__ = (
@@ -371,6 +377,9 @@ class AuditEvent(Base):
     __table_args__ = (
         Index("ix_audit_events_tenant_id_id", "tenant_id", "id"),
         Index("ix_audit_events_at", "at"),
+        Index(
+            "ix_audit_events_openings", "tenant_id", "actor", "at", postgresql_where=text("action = 'session.opened'")
+        ),
     )
 
 

@@ -127,6 +127,14 @@ class Settings(BaseSettings):
     webhook_retention_days: Days = 30
     login_rate_per_minute: Count = 30
     strict_rate_per_minute: Count = 5
+    read_rate_per_minute: Count = 600
+    open_rate_per_minute: Count = 120
+    max_waiting_logins: Count = 300
+    codes_per_phone_per_hour: Count = 5
+    max_streams_per_login: Count = 20
+    max_streams_per_tenant: Count = 5000
+    max_streams_per_address: Count = 500
+    admin_may_open_sessions: bool = True
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "console"] = "json"

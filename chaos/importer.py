@@ -7,6 +7,7 @@ from typing import Any
 
 from telethon import TelegramClient
 from telethon.crypto import rsa
+from telethon.errors import FloodWaitError
 from telethon.sessions import StringSession
 from telethon.tl.functions.auth import SendCodeRequest, SignInRequest
 from telethon.tl.types import CodeSettings
@@ -65,6 +66,9 @@ async def _log_in_elsewhere(field: Field, account: dict[str, Any]) -> str:
         try:
             async with asyncio.timeout(40):
                 return await _log_in_once(field, account)
+        except FloodWaitError as exc:
+            field.story.tell(f"a stock client waits {exc.seconds} s")
+            await asyncio.sleep(exc.seconds)
         except Exception as exc:  # noqa: BLE001  # Telethon's errors are many, and every one of them means: once more
             field.story.tell(f"a stock client's log-in failed ({type(exc).__name__})")
         await asyncio.sleep(1.0)

@@ -14,21 +14,29 @@ from flask import g, request
 from app.errors import Forbidden, Unauthenticated
 from app.logins.service import Reader
 from app.tenants.keys import Caller, Scope, authenticate
+from web.limits import Limit, charge
 from web.parts import parts
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Access(NamedTuple):
-    """What a view demands. ``scope`` None: any key will do. ``login_secret``: the login's own secret serves as well."""
+    """What a view demands, and how often it may be called.
+
+    Args:
+        scope: None: any key will do.
+        login_secret: the login's own secret serves as well.
+        limit: which of the caller's limits a call counts against; see ``web.limits``.
+    """
 
     scope: Scope | None
     login_secret: bool = False
+    limit: Limit = "by method"
 
 
-def needs(scope: Scope) -> Callable[[View], View]:
+def needs(scope: Scope, *, limit: Limit = "by method") -> Callable[[View], View]:
     """Let a view be called with an API key that has a scope; ``current_caller`` says whose."""
-    return _guarded(Access(scope), lambda: _authenticate(scope))
+    return _guarded(Access(scope, limit=limit), lambda: _authenticate(scope))
 
 
 def needs_any_key() -> Callable[[View], View]:
@@ -36,9 +44,9 @@ def needs_any_key() -> Callable[[View], View]:
     return _guarded(Access(None), lambda: _authenticate(None))
 
 
-def needs_login_reader() -> Callable[[View], View]:
+def needs_login_reader(*, limit: Limit = "by method") -> Callable[[View], View]:
     """Let a view of one login be called with an API key of scope ``logins`` or with ``Login-Secret``."""
-    return _guarded(Access("logins", login_secret=True), _identify_reader)
+    return _guarded(Access("logins", login_secret=True, limit=limit), _identify_reader)
 
 
 def current_caller() -> Caller:
@@ -60,6 +68,7 @@ def _guarded(access: Access, check: Callable[[], None]) -> Callable[[View], View
         @wraps(view)
         def checked(*args: Any, **kwargs: Any) -> Any:
             check()
+            charge(access.limit, caller=g.get("caller"), reader=g.get("reader"), arguments=kwargs)
             return view(*args, **kwargs)
 
         checked.access = access  # type: ignore[attr-defined]  # for web.openapi
@@ -74,14 +83,14 @@ def _identify_reader() -> None:
         g.reader = Reader(client_secret=secret)
         return
     _authenticate("logins")
-    g.reader = Reader(tenant_id=current_caller().tenant_id)
+    g.reader = Reader(tenant_id=current_caller().tenant_id, actor=current_caller().actor)
 
 
 def _authenticate(scope: Scope | None) -> None:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise Unauthenticated("Send an API key: Authorization: Bearer lk_…")
-    caller = authenticate(parts().core.transaction, key=authorization.token)
+    caller = authenticate(parts().core.transaction, key=authorization.token, address=request.remote_addr)
     g.caller = caller
     g.log_fields = {"tenant_id": caller.tenant_id, "api_key_id": caller.key_id}
     if scope is not None and scope not in caller.scopes:

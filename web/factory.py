@@ -12,6 +12,7 @@ from app.logins.store import read_versions
 from app.logs import configure_logs
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
+from app.tenants.keys import find_barred
 from app.tenants.limits import Limits
 from web.checks import make_checks
 from web.cross_origin import install_cross_origin
@@ -23,6 +24,7 @@ from web.parts import Parts, keep_parts
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
 from web.readiness import Readiness
+from web.stream_caps import StreamCaps
 from web.views import BLUEPRINTS
 from web.watch import LoginWatch
 
@@ -81,10 +83,19 @@ def _build_parts(core: Core) -> Parts:
         with core.transaction() as db:
             return read_versions(db, login_ids)
 
+    def barred(key_ids: set[str], tenant_ids: set[str]) -> tuple[set[str], set[str]]:
+        with core.transaction() as db:
+            return find_barred(db, key_ids=key_ids, tenant_ids=tenant_ids)
+
     return Parts(
         core=core,
         limits=Limits(core.redis),
-        watch=LoginWatch(make_subscriber=lambda: make_subscriber(core.settings.redis_url), read_versions=versions),
+        watch=LoginWatch(
+            make_subscriber=lambda: make_subscriber(core.settings.redis_url),
+            read_versions=versions,
+            find_barred=barred,
+        ),
+        stream_caps=StreamCaps(core.settings),
         readiness=Readiness(make_checks(core)),
         http_metrics=HttpMetrics(core.registry),
     )

@@ -17,7 +17,7 @@ from web.problems import CODES
 
 _RULE_ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 _SCHEMAS = "#/components/schemas/"
-_AUTHENTICATED = ("unauthenticated", "forbidden", "unavailable")
+_AUTHENTICATED = ("unauthenticated", "forbidden", "unavailable", "network_not_allowed", "rate_limited")
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",

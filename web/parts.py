@@ -10,6 +10,7 @@ from app.core import Core
 from app.tenants.limits import Limits
 from web.http_metrics import HttpMetrics
 from web.readiness import Readiness
+from web.stream_caps import StreamCaps
 from web.watch import LoginWatch
 
 _NAME = "latchkey"
@@ -22,6 +23,7 @@ class Parts:
     core: Core
     limits: Limits
     watch: LoginWatch
+    stream_caps: StreamCaps
     readiness: Readiness
     http_metrics: HttpMetrics
 

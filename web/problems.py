@@ -52,6 +52,7 @@ CODES: dict[str, tuple[int, str]] = {
     "init_data_invalid": (401, "The Mini App's initData was not signed by the bot. Open the Mini App anew."),
     "init_data_expired": (401, "The Mini App's initData is too old. Open the Mini App anew."),
     "forbidden": (403, "The API key lacks the scope. Use another key."),
+    "network_not_allowed": (403, "The API key may not be used from this address. Use it from its networks."),
     "not_found": (404, "There is no such thing, or it is another tenant's."),
     "method_not_allowed": (405, "This address does not know this method; Allow names those that it does."),
     "conflict": (409, "The thing is not in a state that allows the call. Look at it again first."),

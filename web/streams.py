@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 
 from app.core import Core
-from app.errors import NotFound, Unavailable
+from app.errors import NotFound, Unauthenticated, Unavailable
 from app.logins.service import Reader, read_login
 from app.logins.view import LoginView
-from web.watch import LoginWatch, Viewer
+from web.watch import Viewer
 
 COMMENT_EVERY_SECONDS = 15.0
 _RECONNECT_MILLISECONDS = 2000
@@ -21,25 +21,34 @@ _GRACE_SECONDS = 60.0
 
 
 def wait_for_change(
-    core: Core, watch: LoginWatch, *, login_id: str, reader: Reader, version: int | None, wait_seconds: float
+    core: Core,
+    viewer: Viewer,
+    *,
+    login: LoginView,
+    reader: Reader,
+    version: int | None,
+    wait_seconds: float,
 ) -> LoginView:
     """Read a login once its version exceeds ``version``, or as it is when the time is up.
 
     Args:
+        viewer: has been viewing since before ``login`` was read.
         version: None means the version it has now. A final login is answered at once: nothing more will happen to it.
 
     Raises:
         NotFound, Unavailable: as in ``read_login``.
+        Unauthenticated: the API key was revoked meanwhile.
     """
     deadline = time.monotonic() + wait_seconds
-    with watch.viewing(login_id) as viewer:
-        login = read_login(core, login_id=login_id, reader=reader)
-        exceed = login.version if version is None else version
-        while login.version <= exceed and not login.final:
-            viewer.known_version = login.version
-            if not viewer.wait(max(0.0, deadline - time.monotonic())):
-                break
-            login = read_login(core, login_id=login_id, reader=reader)
+    login_id = login.id
+    exceed = login.version if version is None else version
+    while login.version <= exceed and not login.final:
+        viewer.known_version = login.version
+        if not viewer.wait(max(0.0, deadline - time.monotonic())):
+            break
+        if viewer.ended:
+            raise Unauthenticated("This API key is not valid any more.")
+        login = viewer.read(lambda: read_login(core, login_id=login_id, reader=reader))
     return login
 
 
@@ -53,12 +62,14 @@ def stream_events(
 ) -> Iterator[str]:
     """Yield a login as it is and after every change, until it is final; comments in between keep proxies awake.
 
+    Ends as well when whoever looks may not any more.
+
     Args:
         viewer: has been viewing since before ``login`` was read.
     """
     # A login ends by itself at expires_at; its stream ends a little later whatever happened.
     end = time.monotonic() + (login.expires_at - login.updated_at).total_seconds() + _GRACE_SECONDS
-    sent_version = -1
+    login_id, sent_version = login.id, -1
     yield f"retry: {_RECONNECT_MILLISECONDS}\n\n"
     while True:
         if login.version > sent_version:
@@ -69,8 +80,10 @@ def stream_events(
         if not viewer.wait(comment_every_seconds):
             yield ": still here\n\n"
             continue
+        if viewer.ended:
+            return
         try:
-            login = read_login(core, login_id=login.id, reader=reader)
+            login = viewer.read(lambda: read_login(core, login_id=login_id, reader=reader))
         except Unavailable:
             yield ": the database is away\n\n"
             time.sleep(_RETRY_SECONDS)

@@ -12,10 +12,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import redis
 
 from app.errors import Unavailable
+from app.logins.view import LoginView
 from app.logs import get_logger
 from app.redis_state import LOGIN_CHANNEL, decode_login_hint
 
@@ -26,15 +28,28 @@ _LONGEST_BACKOFF_SECONDS = 10.0
 _LISTEN_SECONDS = 5.0
 
 
+class Who(NamedTuple):
+    """The API key that a login is viewed with, and its tenant."""
+
+    key_id: str
+    tenant_id: str
+
+
 class Viewer:
     """Somebody who waits for one login to change.
 
     Attributes:
         known_version: what the viewer has read; news of it or of anything older wakes nobody.
+        who: for whom the login is viewed; None: for whoever has the login's own secret.
+        ended: they may not look any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, viewed: Viewed | None = None, who: Who | None = None) -> None:
         self.known_version = 0
+        self.who = who
+        self.ended = False
+        self._told_version = 0
+        self._viewed = viewed or Viewed()
         self._changed = threading.Event()
 
     def wait(self, timeout_seconds: float) -> bool:
@@ -45,8 +60,43 @@ class Viewer:
 
     def tell(self, version: int) -> None:
         """Say that the login has reached a version."""
+        self._told_version = max(self._told_version, version)
         if version > self.known_version:
             self._changed.set()
+
+    def end(self) -> None:
+        """Say that whoever views may not look any more."""
+        self.ended = True
+        self._changed.set()
+
+    def read(self, read: Callable[[], LoginView]) -> LoginView:
+        """The login as it was read after the change that this viewer was told of: once for all who were told of it.
+
+        Args:
+            read: reads it; what it raises is this viewer's alone.
+        """
+        return self._viewed.read(read, at_least=self._told_version, by_key=self.who is not None)
+
+
+class Viewed:
+    """A login that somebody views: its viewers, and the last read of it that they share."""
+
+    def __init__(self) -> None:
+        self.viewers: set[Viewer] = set()
+        self._lock = threading.Lock()
+        self._reads: dict[bool, LoginView] = {}
+
+    def read(self, read: Callable[[], LoginView], *, at_least: int, by_key: bool) -> LoginView:
+        """What was read since a version, or what is read now.
+
+        Args:
+            by_key: whether it is for an API key, which is shown more than the login's own secret.
+        """
+        with self._lock:
+            shared = self._reads.get(by_key)
+            if shared is None or shared.version < at_least:
+                shared = self._reads[by_key] = read()
+            return shared
 
 
 class LoginWatch:
@@ -55,6 +105,7 @@ class LoginWatch:
     Args:
         make_subscriber: connects to Redis for a subscription.
         read_versions: the versions of many logins, by id, in one query. Raises ``Unavailable``.
+        find_barred: which of these API keys, and of these tenants, may not look any more. Raises ``Unavailable``.
     """
 
     def __init__(
@@ -62,35 +113,42 @@ class LoginWatch:
         *,
         make_subscriber: Callable[[], redis.Redis],
         read_versions: Callable[[list[str]], dict[str, int]],
+        find_barred: Callable[[set[str], set[str]], tuple[set[str], set[str]]] | None = None,
         fallback_seconds: float = FALLBACK_SECONDS,
     ) -> None:
+        self._find_barred = find_barred
         self._make_subscriber = make_subscriber
         self._read_versions = read_versions
         self._fallback_seconds = fallback_seconds
         self._lock = threading.Lock()
-        self._viewers: dict[str, set[Viewer]] = defaultdict(set)
+        self._viewed: dict[str, Viewed] = defaultdict(Viewed)
         self._started_in: int | None = None
         self._closing = threading.Event()
 
     @contextmanager
-    def viewing(self, login_id: str) -> Iterator[Viewer]:
-        """Be told of a login's changes from here on; read the login inside, so that no change falls in between."""
+    def viewing(self, login_id: str, *, who: Who | None = None) -> Iterator[Viewer]:
+        """Be told of a login's changes from here on; read the login inside, so that no change falls in between.
+
+        Args:
+            who: for whom; None: for whoever has the login's own secret.
+        """
         self._start()
-        viewer = Viewer()
         with self._lock:
-            self._viewers[login_id].add(viewer)
+            viewed = self._viewed[login_id]
+            viewer = Viewer(viewed, who)
+            viewed.viewers.add(viewer)
         try:
             yield viewer
         finally:
             with self._lock:
-                self._viewers[login_id].discard(viewer)
-                if not self._viewers[login_id]:
-                    del self._viewers[login_id]
+                viewed.viewers.discard(viewer)
+                if not viewed.viewers:
+                    self._viewed.pop(login_id, None)
 
     def count(self) -> int:
         """How many viewers there are."""
         with self._lock:
-            return sum(len(viewers) for viewers in self._viewers.values())
+            return sum(len(viewed.viewers) for viewed in self._viewed.values())
 
     def close(self) -> None:
         """Let the threads end, in their own time. A process that ends anyway need not."""
@@ -106,7 +164,7 @@ class LoginWatch:
 
     def _tell(self, login_id: str, version: int) -> None:
         with self._lock:
-            viewers = list(self._viewers.get(login_id, ()))
+            viewers = list(self._viewed[login_id].viewers) if login_id in self._viewed else []
         for viewer in viewers:
             viewer.tell(version)
 
@@ -134,9 +192,10 @@ class LoginWatch:
     def _catch_up_for_ever(self) -> None:
         while not self._closing.wait(self._fallback_seconds):
             with self._lock:
-                viewed = list(self._viewers)
+                viewed = list(self._viewed)
             try:
                 versions = self._read_versions(viewed) if viewed else {}
+                self._end_barred()
             except Unavailable:
                 continue  # viewers keep waiting; the next round asks again
             except Exception:  # noqa: BLE001  # the thread's outermost edge: it must not end while viewers wait
@@ -144,6 +203,18 @@ class LoginWatch:
                 continue
             for login_id, version in versions.items():
                 self._tell(login_id, version)
+
+    def _end_barred(self) -> None:
+        """End what is open for keys that were revoked, and for tenants that were disabled, since."""
+        with self._lock:
+            viewers = [each for viewed in self._viewed.values() for each in viewed.viewers if each.who is not None]
+        who = {each.who for each in viewers if each.who is not None}
+        if self._find_barred is None or not who:
+            return
+        keys, tenants = self._find_barred({each.key_id for each in who}, {each.tenant_id for each in who})
+        for viewer in viewers:
+            if viewer.who is not None and (viewer.who.key_id in keys or viewer.who.tenant_id in tenants):
+                viewer.end()
 
 
 def _backoff_seconds(failures: int) -> float:

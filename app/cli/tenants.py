@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import click
 
 from app.cli.database import cli_actor, open_transactions
 from app.cli.output import json_option, print_one, print_rows
-from app.tenants.keys import SCOPES, create_api_key, list_api_keys, revoke_api_key
-from app.tenants.store import TENANT_ID_PATTERN, create_tenant, disable_tenant, list_tenants
+from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
+from app.tenants.keys import SCOPES, create_api_key, list_api_keys
+from app.tenants.store import TENANT_ID_PATTERN, create_tenant, enable_tenant, list_tenants
 
 
 @click.group()
 def tenant() -> None:
-    """Tenants: make, list, disable."""
+    """Tenants: make, list, disable, enable."""
 
 
 @tenant.command("create")
@@ -43,10 +45,20 @@ def _list_tenants(as_json: bool) -> None:
 @click.argument("tenant_id")
 @json_option
 def _disable_tenant(tenant_id: str, as_json: bool) -> None:
-    """Stop all API keys of TENANT_ID from working. Its sessions stay as they are."""
+    """Stop TENANT_ID: its API keys, its logins, its leases. Its sessions stay as they are."""
     with open_transactions() as transaction:
-        disabled = disable_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id)
-    print_one(disabled, as_json=as_json)
+        withdrawn = withdraw_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id)
+    print_one(withdrawn.tenant, as_json=as_json)
+
+
+@tenant.command("enable")
+@click.argument("tenant_id")
+@json_option
+def _enable_tenant(tenant_id: str, as_json: bool) -> None:
+    """Let the API keys of TENANT_ID work again."""
+    with open_transactions() as transaction:
+        enabled = enable_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id)
+    print_one(enabled, as_json=as_json)
 
 
 @click.group("api-key")
@@ -58,12 +70,24 @@ def api_key() -> None:
 @click.option("--tenant", "tenant_id", required=True, help="Whose key it is.")
 @click.option("--scopes", required=True, help=f"Comma-separated, of: {', '.join(SCOPES)}; or all (but admin).")
 @click.option("--name", default="", help="What it is for.")
+@click.option(
+    "--expires-at", type=click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S")), help="UTC; it stops working then."
+)
+@click.option("--network", "networks", multiple=True, help="Where it may be used from, as CIDR; may be repeated.")
 @json_option
-def _create_api_key(tenant_id: str, scopes: str, name: str, as_json: bool) -> None:
+def _create_api_key(
+    tenant_id: str, scopes: str, name: str, expires_at: datetime | None, networks: tuple[str, ...], as_json: bool
+) -> None:
     """Make an API key and print it. This is the only time that it can be seen."""
     with open_transactions() as transaction:
         made = create_api_key(
-            transaction, actor=cli_actor(), tenant_id=tenant_id, scopes=_parse_scopes(scopes), name=name
+            transaction,
+            actor=cli_actor(),
+            tenant_id=tenant_id,
+            scopes=_parse_scopes(scopes),
+            name=name,
+            expires_at=expires_at.replace(tzinfo=UTC) if expires_at is not None else None,
+            networks=networks,
         )
     print_one(made, as_json=as_json)
     if not as_json:
@@ -77,7 +101,7 @@ def _list_api_keys(tenant_id: str, as_json: bool) -> None:
     """List a tenant's API keys."""
     with open_transactions() as transaction:
         rows = list_api_keys(transaction, tenant_id=tenant_id)
-    columns = ("id", "key_prefix", "name", "scopes", "created_at", "last_used_at", "revoked_at")
+    columns = ("id", "key_prefix", "name", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
     print_rows(rows, columns=columns, as_json=as_json)
 
 
@@ -85,10 +109,10 @@ def _list_api_keys(tenant_id: str, as_json: bool) -> None:
 @click.argument("key_id")
 @json_option
 def _revoke_api_key(key_id: str, as_json: bool) -> None:
-    """Stop the API key KEY_ID from working, at once."""
+    """Stop the API key KEY_ID from working, at once, with the logins and leases that it began."""
     with open_transactions() as transaction:
-        revoked = revoke_api_key(transaction, actor=cli_actor(), key_id=key_id)
-    print_one(revoked, as_json=as_json)
+        withdrawn = withdraw_api_key(transaction, actor=cli_actor(), key_id=key_id)
+    print_one(withdrawn.api_key, as_json=as_json)
 
 
 def _parse_scopes(text: str) -> list[str]:

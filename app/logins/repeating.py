@@ -19,6 +19,7 @@ from app.logins.service import Reader, find_readable
 from app.logins.serving import NewLogin, Served, serve_login
 from app.logins.start import StartedLogin, announce
 from app.models import LIVE_LOGIN_STATUSES, Login
+from app.tenants.store import get_tenant
 from app.vault.transact import transact
 
 MOST_REPEATS = 5
@@ -70,6 +71,7 @@ def _serve(core: Core, db: DatabaseSession, login_id: str, client_secret: str) -
         origin=login.origin,
         metadata=login.client_metadata,
         repeats_login_id=asked.first.id,
+        api_key_id=login.api_key_id,
     )
     return serve_login(core, db, tenant_id=login.tenant_id, request=request)
 
@@ -78,6 +80,8 @@ def _find(db: DatabaseSession, login_id: str, client_secret: str) -> _Asked:
     login = find_readable(db, login_id=login_id, reader=Reader(client_secret=client_secret))
     # Two taps at once wait for each other here.
     first = db.get(Login, login.repeats_login_id or login.id, with_for_update=True) or login
+    if get_tenant(db, tenant_id=login.tenant_id).disabled_at is not None:
+        raise Conflict("The application that this login is for was switched off.", code="tenant_disabled")
     if login.status in LIVE_LOGIN_STATUSES:
         raise Conflict("This login is still under way.", code="cannot_start_again")
     if login.status == "authorized":

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from app.errors import SealBroken
 from app.models import Login
 from app.redis_state import login_inbox_key
 from app.vault.keyring import KeyRing
@@ -59,6 +60,20 @@ def client_secret_place(tenant_id: str, login_id: str) -> Place:
 def phone_place(tenant_id: str, login_id: str) -> Place:
     """Where the phone number of a phone-code login is sealed."""
     return Place("login-phone", tenant_id, login_id)
+
+
+def open_phone_number(keyring: KeyRing, login: Login) -> str:
+    """The number that a phone-code login sends its codes to.
+
+    Raises:
+        SealBroken: it does not open.
+    """
+    if login.phone_sealed is None or login.key_id is None:
+        raise SealBroken("This login has no phone number.")
+    number, _ = json.loads(
+        keyring.open(phone_place(login.tenant_id, login.id), Sealed(login.key_id, login.phone_sealed))
+    )
+    return str(number)
 
 
 def seal_token(keyring: KeyRing, *, tenant_id: str, login_id: str, token: LoginToken) -> bytes:

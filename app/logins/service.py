@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
 
 from redis.exceptions import RedisError
@@ -14,12 +15,15 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
-from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
+from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_phone_number, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
 from app.logins.view import AccountView, LoginView, QRView, view_login
 from app.models import Login, TelegramSession
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
+
+SECRET_LIFE_AFTER_END = timedelta(hours=1)
+"""How long a login's own secret still shows it after its end."""
 
 Allow = Callable[[], None]
 """Lets a call of a known reader pass, or raises ``RateLimited``."""
@@ -31,22 +35,31 @@ def always_allow() -> None:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who looks: a tenant (by its API key) or whoever holds the login's own client secret. One of the two is set."""
+    """Who looks: a tenant (by its API key) or whoever holds the login's own client secret. One of the two is set.
+
+    ``actor`` is how the audit names a tenant's key.
+    """
 
     tenant_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
+    actor: str | None = None
 
 
 def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """Show a login with its current QR code.
 
     Raises:
-        NotFound: there is none, it is another tenant's, or the secret is another login's.
+        NotFound: there is none, it is another tenant's, or the secret is another login's, or has faded.
         Unavailable: the database is away.
     """
+    return read_login_of(core, login_id=login_id, reader=reader)[0]
+
+
+def read_login_of(core: Core, *, login_id: str, reader: Reader) -> tuple[LoginView, str]:
+    """As ``read_login``, and whose it is: the tenant's id."""
     with core.transaction() as db:
         login = find_readable(db, login_id=login_id, reader=reader)
-    return show_login(core, login)
+    return show_login(core, login, reader=reader), login.tenant_id
 
 
 def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Login:
@@ -58,13 +71,20 @@ def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Logi
     return _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
 
 
-def show_login(core: Core, login: Login) -> LoginView:
-    """Show a row with its current QR code, if it has one. The caller has checked who looks."""
-    return view_login(
+def show_login(core: Core, login: Login, *, reader: Reader | None = None) -> LoginView:
+    """Show a row with its current QR code, if it has one. The caller has checked who looks.
+
+    Args:
+        reader: who; what is the tenant's own business is not shown to whoever has the login's secret. None: the tenant.
+    """
+    shown = view_login(
         login,
         qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None,
         account=_connected_account(core, login) if login.session_id is not None else None,
     )
+    if reader is not None and reader.client_secret is not None:
+        shown.metadata, shown.end_user_id = {}, None
+    return shown
 
 
 def submit_password(
@@ -80,7 +100,7 @@ def submit_password(
         NotFound, Unavailable: as in ``read_login``.
     """
     login = _read_allowed(core, login_id, reader, allow)
-    return _submit(core, login, what="password", text=password)
+    return _submit(core, login, reader, what="password", text=password)
 
 
 def submit_code(core: Core, *, login_id: str, reader: Reader, code: str, allow: Allow = always_allow) -> LoginView:
@@ -95,18 +115,30 @@ def submit_code(core: Core, *, login_id: str, reader: Reader, code: str, allow: 
     sent = login.code or {}
     if login.status == "code_required":
         code = normalize_code(code, delivery=sent.get("delivery", "app"), length=sent.get("length"))
-    return _submit(core, login, what="code", text=code)
+    return _submit(core, login, reader, what="code", text=code)
 
 
-def resend_code(core: Core, *, login_id: str, reader: Reader, allow: Allow = always_allow) -> LoginView:
+def resend_code(
+    core: Core,
+    *,
+    login_id: str,
+    reader: Reader,
+    allow: Allow = always_allow,
+    allow_phone: Callable[[str], None] | None = None,
+) -> LoginView:
     """Ask for the login code to be sent once more, by Telegram's next way of delivery.
+
+    Args:
+        allow_phone: asked with the number that the code goes to; raises when it gets no more codes now.
 
     Raises:
         Conflict: ``not_waiting_for_code``.
         NotFound, Unavailable: as in ``read_login``.
     """
     login = _read_allowed(core, login_id, reader, allow)
-    return _submit(core, login, what="code", text=RESEND)
+    if allow_phone is not None and login.status == "code_required":
+        allow_phone(open_phone_number(core.keyring, login))
+    return _submit(core, login, reader, what="code", text=RESEND)
 
 
 def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
@@ -118,11 +150,12 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """
     with core.transaction() as db:
         login = find_readable(db, login_id=login_id, reader=reader)
-        ended = end_from_outside(db, login_id=login.id, status="cancelled")
+        actor = reader.actor or "login-secret"
+        ended = end_from_outside(db, login_id=login.id, status="cancelled", actor=actor)
         if ended is None:
             raise Conflict("This login is over already; look at its status.", code="login_final")
     _hint(core, ended, inbox="cancelled")
-    return show_login(core, ended)
+    return show_login(core, ended, reader=reader)
 
 
 def _read_allowed(core: Core, login_id: str, reader: Reader, allow: Allow) -> Login:
@@ -132,7 +165,7 @@ def _read_allowed(core: Core, login_id: str, reader: Reader, allow: Allow) -> Lo
     return login
 
 
-def _submit(core: Core, login: Login, *, what: Literal["password", "code"], text: str) -> LoginView:
+def _submit(core: Core, login: Login, reader: Reader, *, what: Literal["password", "code"], text: str) -> LoginView:
     if login.status != f"{what}_required":
         raise Conflict(f"This login does not wait for a {what}; look at its status.", code=f"not_waiting_for_{what}")
     key, value = seal_answer(
@@ -147,7 +180,7 @@ def _submit(core: Core, login: Login, *, what: Literal["password", "code"], text
         core.redis.publish(INBOX_CHANNEL, encode_inbox_hint(login.id, what))
     except RedisError as exc:
         raise Unavailable("The answer could not be passed on; try again.") from exc
-    return show_login(core, login)
+    return show_login(core, login, reader=reader)
 
 
 def _attempts_left(login: Login) -> int:
@@ -163,6 +196,8 @@ def _readable(login: Login, reader: Reader) -> Login:
     if reader.client_secret is None or not hmac.compare_digest(
         hash_secret(reader.client_secret), login.client_secret_hash
     ):
+        raise NotFound("There is no such login.")
+    if login.finished_at is not None and login.finished_at < utc_now() - SECRET_LIFE_AFTER_END:
         raise NotFound("There is no such login.")
     return login
 

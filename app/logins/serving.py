@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnExpressionArgument, or_, select, text
+from sqlalchemy import ColumnExpressionArgument, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
-from app.errors import Conflict, InvalidInput
+from app.errors import Conflict, InvalidInput, RateLimited
 from app.ids import hash_secret, new_id, new_secret
 from app.keyed_hash import keyed_hash
 from app.logins.secrets import client_secret_place, phone_place
@@ -26,6 +26,10 @@ from app.logins.store import DISPATCH_GRACE_SECONDS, end_from_outside
 from app.models import LIVE_LOGIN_STATUSES, Login, TelegramSession
 from app.sessions.store import find_session
 from app.settings import Settings
+from app.vault.audit import record_event
+
+_ROOM_SECONDS = 10
+"""When it is worth another try after too many logins under way: some end all the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +54,16 @@ class NewLogin:
     # Asked for by nobody who looks at it: it joins what is under way for the account, and cancels nothing.
     automatic: bool = False
     repeats_login_id: str | None = None
+    api_key_id: str | None = None
 
     def digest(self, settings: Settings) -> bytes:
         """Keyed hash of the request, for telling a replay from another request under the same idempotency key.
 
         Under the installation's secret, because a phone number in it could be guessed.
+        Whichever key of the tenant's it comes with.
         """
-        return keyed_hash(settings, purpose="login request", value=json.dumps(self.__dict__, sort_keys=True))
+        asked = {name: value for name, value in self.__dict__.items() if name != "api_key_id"}
+        return keyed_hash(settings, purpose="login request", value=json.dumps(asked, sort_keys=True))
 
 
 class Served(NamedTuple):
@@ -73,6 +80,7 @@ def serve_login(core: Core, db: DatabaseSession, *, tenant_id: str, request: New
     Raises:
         NotFound: there is no such session to log in again for.
         Conflict: ``session_not_active``: it was revoked.
+        RateLimited: the tenant has ``MAX_WAITING_LOGINS`` under way.
         InvalidInput: it is another account's or another end user's.
         KeyNotAtHand: see there.
     """
@@ -86,9 +94,22 @@ def serve_login(core: Core, db: DatabaseSession, *, tenant_id: str, request: New
             if joined is not None:
                 return Served(joined, fresh=False)
             cancelled += _cancel_live(db, tenant_id, request)
+            _check_room(core.settings, db, tenant_id)
         inserted = db.scalar(insert(Login).values(values).on_conflict_do_nothing().returning(Login))
         if inserted is not None:
+            _record_start(db, inserted, request)
             return Served(inserted, fresh=True, cancelled=cancelled)
+
+
+def _record_start(db: DatabaseSession, login: Login, request: NewLogin) -> None:
+    record_event(
+        db,
+        tenant_id=login.tenant_id,
+        actor=f"api-key:{request.api_key_id}" if request.api_key_id else "latchkey",
+        action="login.reused" if login.reused else "login.started",
+        subject=login.id,
+        details={"method": login.method} | ({"session_id": request.session_id} if request.session_id else {}),
+    )
 
 
 def _complete(db: DatabaseSession, *, tenant_id: str, request: NewLogin) -> NewLogin:
@@ -107,6 +128,21 @@ def _complete(db: DatabaseSession, *, tenant_id: str, request: NewLogin) -> NewL
         "end_user_id": row.end_user_id or request.end_user_id,
     }
     return NewLogin(**members)
+
+
+def _check_room(settings: Settings, db: DatabaseSession, tenant_id: str) -> None:
+    """Leave the workers room for other tenants. Those that come at the same moment may be let in together.
+
+    Raises:
+        RateLimited: the tenant has as many logins under way as it may have.
+    """
+    most = settings.max_waiting_logins
+    waiting = select(Login.id).where(Login.tenant_id == tenant_id, Login.status.in_(LIVE_LOGIN_STATUSES)).limit(most)
+    if (db.scalar(select(func.count()).select_from(waiting.subquery())) or 0) >= most:
+        raise RateLimited(
+            f"{most} logins of yours are under way; wait until some have ended, or cancel some.",
+            retry_after_seconds=_ROOM_SECONDS,
+        )
 
 
 def _lock_person(db: DatabaseSession, *, tenant_id: str, request: NewLogin) -> None:
@@ -184,6 +220,7 @@ def _new_row(core: Core, tenant_id: str, request: NewLogin, *, reused_session_id
         "repeats_login_id": request.repeats_login_id,
         "redirect_url": request.redirect_url,
         "origin": request.origin,
+        "api_key_id": request.api_key_id,
         "method": request.method,
         "status": "authorized" if reused_session_id else "queued",
         "reused": reused_session_id is not None,

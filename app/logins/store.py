@@ -17,6 +17,7 @@ from app.clock import utc_now
 from app.errors import LoginOver, NotFound, OwnershipLost
 from app.logins.leaving_keys import final_ask_at, move_auth_key
 from app.models import FINAL_LOGIN_STATUSES, LIVE_LOGIN_STATUSES, Login
+from app.vault.audit import record_event
 from app.webhooks.outbox import queue_login_event
 
 DISPATCH_GRACE_SECONDS = 15.0
@@ -126,13 +127,19 @@ def end_as_owner(db: DatabaseSession, *, login_id: str, epoch: int, status: str,
     return ended
 
 
-def end_from_outside(db: DatabaseSession, *, login_id: str, status: str, **changes: Any) -> Login | None:
+def end_from_outside(
+    db: DatabaseSession, *, login_id: str, status: str, actor: str = "latchkey", **changes: Any
+) -> Login | None:
     """End a live login for somebody who does not drive it: its user, its tenant or the sweep.
+
+    Args:
+        actor: who ends it, for the audit.
+        status, changes: as in ``end_as_owner``.
 
     Returns:
         The final row, or None when it was final already: one caller wins.
     """
-    return _end(db, status, changes, Login.id == login_id)
+    return _end(db, status, changes, Login.id == login_id, actor=actor)
 
 
 def switch(db: DatabaseSession, *, login_id: str, method: str, phone_sealed: bytes | None) -> Login | None:
@@ -220,7 +227,9 @@ def look_again(db: DatabaseSession, login_ids: Collection[str], *, at: datetime)
     )
 
 
-def _end(db: DatabaseSession, status: str, changes: dict[str, Any], *conditions: Any) -> Login | None:
+def _end(
+    db: DatabaseSession, status: str, changes: dict[str, Any], *conditions: Any, actor: str | None = None
+) -> Login | None:
     """End a live login: its row becomes final, its auth key leaves (or stays with the session), its tenant hears of it."""
     assert status in FINAL_LOGIN_STATUSES
     before = db.execute(
@@ -248,6 +257,15 @@ def _end(db: DatabaseSession, status: str, changes: dict[str, Any], *conditions:
         .execution_options(populate_existing=True)
     ).one()
     queue_login_event(db, ended)
+    record_event(
+        db,
+        tenant_id=ended.tenant_id,
+        actor=actor or ended.owner or "latchkey",
+        action=f"login.{status}",
+        subject=ended.id,
+        reason=ended.reason,
+        details={"session_id": ended.session_id} if ended.session_id else None,
+    )
     return ended
 
 

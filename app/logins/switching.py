@@ -49,10 +49,10 @@ def switch_method(
         login = find_readable(db, login_id=login_id, reader=reader)
     allow()
     if method == login.method == "qr" and login.finished_at is None:
-        return show_login(core, login)
+        return show_login(core, login, reader=reader)
     switched = transact(core.transaction, core.keyring, lambda db: _switch(core, db, login, method, phone))
     _tell(core, switched)
-    return show_login(core, switched)
+    return show_login(core, switched, reader=reader)
 
 
 def _switch(core: Core, db: DatabaseSession, login: Login, method: str, phone: str | None) -> Login:

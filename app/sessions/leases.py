@@ -29,6 +29,7 @@ from app.sessions.store import (
     write_held,
 )
 from app.telegram.identity import identity_for
+from app.vault.audit import record_event
 from app.vault.opening import open_session
 from app.vault.transact import transact
 
@@ -67,6 +68,7 @@ def acquire_lease(
     ttl_seconds: float,
     actor: str,
     purpose: str | None = None,
+    api_key_id: str | None = None,
 ) -> Lease:
     """Take an active session's lease and open the session, which leaves an audit row.
 
@@ -74,6 +76,7 @@ def acquire_lease(
         holder: who uses the session, as others are told who find it leased.
         actor: who asks, for the audit: ``api-key:key_…``.
         purpose: why, for the audit.
+        api_key_id: what it is asked for with: should that key be revoked, the lease is shortened.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
@@ -91,13 +94,30 @@ def acquire_lease(
             statuses=_USABLE,
             conditions=(TelegramSession.tenant_id == tenant_id,),
             lease_purpose=purpose,
+            lease_api_key_id=api_key_id,
             last_used_at=database_now(),
         )
         if row is None:
             raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=_USABLE)
         reason = f"leased to {holder}" + (f": {purpose}" if purpose else "")
         session_string = open_session(
-            db, keyring=core.keyring, tenant_id=tenant_id, session_id=session_id, actor=actor, reason=reason
+            db,
+            keyring=core.keyring,
+            tenant_id=tenant_id,
+            session_id=session_id,
+            actor=actor,
+            reason=reason,
+            details={"holder": holder},
+        )
+        details = {"holder": holder, "lease_id": row.lease_id, "ttl_seconds": ttl_seconds}
+        record_event(
+            db,
+            tenant_id=tenant_id,
+            actor=actor,
+            action="lease.acquired",
+            subject=session_id,
+            reason=purpose,
+            details=details,
         )
         return _lease(core, row, db.get_one(Tenant, tenant_id), session_string)
 
@@ -105,13 +125,30 @@ def acquire_lease(
         lease = transact(core.transaction, core.keyring, take_and_open)
     except Conflict as exc:
         _count(core, exc.code)
+        with core.transaction() as db:
+            record_event(
+                db,
+                tenant_id=tenant_id,
+                actor=actor,
+                action="lease.refused",
+                subject=session_id,
+                reason=exc.code,
+                details={"holder": holder},
+            )
         raise
     _count(core, "acquired")
     return lease
 
 
 def renew_lease(
-    core: Core, *, tenant_id: str, session_id: str, lease_id: str, ttl_seconds: float, healthy: bool | None = None
+    core: Core,
+    *,
+    tenant_id: str,
+    session_id: str,
+    lease_id: str,
+    ttl_seconds: float,
+    healthy: bool | None = None,
+    actor: str = "latchkey",
 ) -> RenewedLease:
     """Let a lease go on for ``ttl_seconds`` from now, as long as it has not run out and the session is active.
 
@@ -142,6 +179,8 @@ def renew_lease(
             **put_off | _health(core, session_id, healthy),
         )
         lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
+        if row is not None:
+            _record(db, row, lease_id, action="lease.renewed", actor=actor)
     if row is None or row.lease_expires_at is None:
         _count(core, "lost")
         assert lost is not None
@@ -150,7 +189,15 @@ def renew_lease(
     return RenewedLease(lease_id=lease_id, fencing_token=row.fencing_token, expires_at=row.lease_expires_at)
 
 
-def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str, healthy: bool | None = None) -> None:
+def release_lease(
+    core: Core,
+    *,
+    tenant_id: str,
+    session_id: str,
+    lease_id: str,
+    healthy: bool | None = None,
+    actor: str = "latchkey",
+) -> None:
     """Give a lease up; the holder has disconnected before.
 
     Args:
@@ -182,10 +229,18 @@ def release_lease(core: Core, *, tenant_id: str, session_id: str, lease_id: str,
             },
         )
         lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
+        if row is not None:
+            _record(db, row, lease_id, action="lease.released", actor=actor)
     if lost is not None:
         _count(core, "lost")
         raise lost
     _count(core, "released")
+
+
+def _record(db: DatabaseSession, row: TelegramSession, lease_id: str, *, action: str, actor: str) -> None:
+    record_event(
+        db, tenant_id=row.tenant_id, actor=actor, action=action, subject=row.id, details={"lease_id": lease_id}
+    )
 
 
 def _lease(core: Core, row: TelegramSession, tenant: Tenant, session_string: str) -> Lease:

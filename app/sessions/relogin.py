@@ -22,7 +22,7 @@ from app.vault.opening import open_session, seal_session
 from app.vault.places import session_proxy_place
 from app.vault.sealing import Sealed
 
-_LEASE = ("lease_id", "lease_holder", "lease_purpose", "fencing_token")
+_LEASE = ("lease_id", "lease_holder", "lease_purpose", "lease_api_key_id", "fencing_token")
 
 _log = get_logger(__name__)
 

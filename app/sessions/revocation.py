@@ -11,13 +11,13 @@ it has ended or was released.
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnExpressionArgument, select, update
+from sqlalchemy import ColumnExpressionArgument, Select, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
-from app.models import TelegramSession
+from app.models import AuditEvent, TelegramSession
 from app.sessions.store import database_now, find_session, shortened_lease, transaction_now
 from app.vault.audit import record_event
 
@@ -27,6 +27,7 @@ MESSAGE_SECONDS = 60.0
 """How long a message may be on its way before the sweep sends another."""
 
 _SWEEP = 100
+_MESSAGES_AT_ONCE = 500
 _TURNED_AWAY_SECONDS = (2.0, 8.0)
 
 
@@ -47,6 +48,59 @@ def revoke_session(core: Core, *, tenant_id: str, session_id: str, actor: str, r
     if marked:
         core.dispatch(LOG_OUT_TASK, session_id)
     return row
+
+
+def revoke_opened(
+    core: Core,
+    *,
+    tenant_id: str,
+    actor: str,
+    holder: str | None = None,
+    api_key_id: str | None = None,
+    opened_since: datetime | None = None,
+) -> int:
+    """Revoke every session that somebody has opened, after a leak; without any of the three, every session of the tenant's.
+
+    Args:
+        holder: who leased them, by the name that was said then.
+        api_key_id: the key that they were leased with.
+        opened_since: not those that were opened only before that.
+
+    Returns:
+        How many are being revoked by this call. Those that are already are not counted.
+    """
+    conditions: list[ColumnExpressionArgument[bool]] = [TelegramSession.tenant_id == tenant_id]
+    asked: dict[str, object] = {
+        "holder": holder,
+        "api_key_id": api_key_id,
+        "opened_since": opened_since and opened_since.isoformat(),
+    }
+    said = {name: value for name, value in asked.items() if value is not None}
+    if said:
+        conditions.append(TelegramSession.id.in_(_opened(tenant_id, holder, api_key_id, opened_since)))
+    with core.transaction() as db:
+        marked = mark_revoking(db, *conditions, actor=actor, reason="requested")
+        details = {"asked": said or {"all": True}, "sessions": len(marked)}
+        record_event(
+            db, tenant_id=tenant_id, actor=actor, action="sessions.revoked", subject=tenant_id, details=details
+        )
+    for row in marked[:_MESSAGES_AT_ONCE]:  # the sweep sends the others
+        core.dispatch(LOG_OUT_TASK, row.id)
+    return len(marked)
+
+
+def _opened(tenant_id: str, holder: str | None, api_key_id: str | None, opened_since: datetime | None) -> Select[str]:
+    """Ids of the sessions whose openings meet the conditions: each has its audit row."""
+    openings = select(AuditEvent.subject).where(
+        AuditEvent.tenant_id == tenant_id, AuditEvent.action == "session.opened", AuditEvent.actor.like("api-key:%")
+    )
+    if holder is not None:
+        openings = openings.where(AuditEvent.details["holder"].astext == holder)
+    if api_key_id is not None:
+        openings = openings.where(AuditEvent.actor == f"api-key:{api_key_id}")
+    if opened_since is not None:
+        openings = openings.where(AuditEvent.at >= opened_since)
+    return openings
 
 
 def mark_revoking(

@@ -28,7 +28,9 @@ REVOKE_GRACE_SECONDS = 60.0
 DENIED = "auth_key_unregistered"
 """A quarantined (or invalid) session's reason: Telegram does not know its auth key, which it says falsely at times."""
 
-NO_LEASE: dict[str, Any] = dict.fromkeys(("lease_id", "lease_holder", "lease_purpose", "lease_expires_at"))
+NO_LEASE: dict[str, Any] = dict.fromkeys(
+    ("lease_id", "lease_holder", "lease_purpose", "lease_expires_at", "lease_api_key_id")
+)
 """The columns of a session that nobody holds."""
 
 
@@ -93,7 +95,7 @@ def take_lease(
             lease_holder=holder,
             lease_expires_at=database_now() + timedelta(seconds=ttl_seconds),
             fencing_token=TelegramSession.fencing_token + 1,
-            **({"lease_purpose": None} | changes),
+            **({"lease_purpose": None, "lease_api_key_id": None} | changes),
         )
         .returning(TelegramSession)
         .execution_options(synchronize_session=False, populate_existing=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import ipaddress
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field
 from sqlalchemy import func, or_, select, update
@@ -12,8 +13,9 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import Timestamp, utc_now
 from app.database import Transaction
-from app.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from app.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from app.ids import hash_secret, new_id, new_secret
+from app.logs import get_logger
 from app.models import ApiKey, Tenant
 from app.tenants.store import get_tenant
 from app.vault.audit import record_event
@@ -23,6 +25,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _PREFIX_LENGTH = 9  # "lk_" and six characters: enough to tell keys apart, nothing to guess from
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+_log = get_logger(__name__)
 
 
 class Caller(NamedTuple):
@@ -49,6 +53,8 @@ class ApiKeyView(BaseModel):
     created_at: Timestamp
     last_used_at: Timestamp | None
     revoked_at: Timestamp | None
+    expires_at: Timestamp | None
+    networks: list[str]
 
 
 class NewApiKeyView(ApiKeyView):
@@ -58,19 +64,31 @@ class NewApiKeyView(ApiKeyView):
 
 
 def create_api_key(
-    transaction: Transaction, *, actor: str, tenant_id: str, scopes: Collection[str], name: str = ""
+    transaction: Transaction,
+    *,
+    actor: str,
+    tenant_id: str,
+    scopes: Collection[str],
+    name: str = "",
+    expires_at: datetime | None = None,
+    networks: Sequence[str] = (),
+    maker_tenant_id: str | None = None,
 ) -> NewApiKeyView:
     """Make an API key for a tenant.
 
     Args:
         actor: who does it, for the audit.
         scopes: at least one of ``SCOPES``.
+        expires_at: when it stops working by itself; None: never.
+        networks: CIDR networks that it may be used from; none: from anywhere.
+        maker_tenant_id: whose key makes it; None: whoever runs this installation. That a key of another tenant's may open
+            sessions is kept in the audit of both.
 
     Returns:
         The key's only appearance: afterwards its hash is all there is.
 
     Raises:
-        InvalidInput: no scope, or one that does not exist.
+        InvalidInput: no scope, one that does not exist, a network that is none, or a time that is over.
         NotFound: there is no such tenant.
         Conflict: ``tenant_disabled``.
     """
@@ -85,6 +103,8 @@ def create_api_key(
         created_at=utc_now(),
         last_used_at=None,
         revoked_at=None,
+        expires_at=_in_future(expires_at),
+        networks=read_networks(networks),
     )
     with transaction() as db:
         if get_tenant(db, tenant_id=tenant_id).disabled_at is not None:
@@ -98,6 +118,8 @@ def create_api_key(
             subject=row.id,
             details={"scopes": row.scopes},
         )
+        if "sessions:open" in row.scopes and maker_tenant_id not in (None, tenant_id):
+            _tell_both(db, row, actor=actor, maker_tenant_id=str(maker_tenant_id))
     return NewApiKeyView(**_view(row).model_dump(), key=secret)
 
 
@@ -123,32 +145,132 @@ def revoke_api_key(transaction: Transaction, *, actor: str, key_id: str, tenant_
         NotFound: there is no such key.
     """
     with transaction() as db:
-        row = db.get(ApiKey, key_id, with_for_update=True)
-        if row is None or (tenant_id is not None and row.tenant_id != tenant_id):
-            raise NotFound(f"There is no API key {key_id}.")
-        if row.revoked_at is None:
-            row.revoked_at = utc_now()
-            record_event(db, tenant_id=row.tenant_id, actor=actor, action="api_key.revoked", subject=key_id)
+        return mark_key_revoked(db, actor=actor, key_id=key_id, tenant_id=tenant_id)
+
+
+def mark_key_revoked(db: DatabaseSession, *, actor: str, key_id: str, tenant_id: str | None) -> ApiKeyView:
+    """As ``revoke_api_key``, in the caller's transaction."""
+    row = _find(db, key_id, tenant_id)
+    if row.revoked_at is None:
+        row.revoked_at = utc_now()
+        record_event(db, tenant_id=row.tenant_id, actor=actor, action="api_key.revoked", subject=key_id)
+    return _view(row)
+
+
+def change_api_key(
+    transaction: Transaction, *, actor: str, tenant_id: str, key_id: str, changes: dict[str, Any]
+) -> ApiKeyView:
+    """Change an API key's ``name``, ``expires_at`` or ``networks``; its scopes stay what they are.
+
+    Raises:
+        NotFound: there is no such key.
+        InvalidInput: as in ``create_api_key``.
+    """
+    if "expires_at" in changes:
+        changes = changes | {"expires_at": _in_future(changes["expires_at"])}
+    if "networks" in changes:
+        changes = changes | {"networks": read_networks(changes["networks"])}
+    with transaction() as db:
+        row = _find(db, key_id, tenant_id)
+        for name, value in changes.items():
+            setattr(row, name, value)
+        details = {"changed": sorted(changes)}
+        record_event(
+            db, tenant_id=row.tenant_id, actor=actor, action="api_key.changed", subject=key_id, details=details
+        )
         return _view(row)
 
 
-def authenticate(transaction: Transaction, *, key: str) -> Caller:
+def find_barred(
+    db: DatabaseSession, *, key_ids: Collection[str], tenant_ids: Collection[str]
+) -> tuple[set[str], set[str]]:
+    """Which of these keys do not work any more, and which of these tenants are disabled: what is open for them must end."""
+    dead = or_(ApiKey.revoked_at.is_not(None), ApiKey.expires_at <= func.now())
+    keys = db.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), dead)) if key_ids else ()
+    off = select(Tenant.id).where(Tenant.id.in_(tenant_ids), Tenant.disabled_at.is_not(None))
+    return set(keys), set(db.scalars(off)) if tenant_ids else set()
+
+
+def authenticate(transaction: Transaction, *, key: str, address: str | None = None) -> Caller:
     """Say who a key belongs to, and note its use (at most once a minute).
 
+    Args:
+        address: where the call comes from; None: not known, which only a key that is bound to no network allows.
+
     Raises:
-        Unauthenticated: unknown, revoked, or its tenant is disabled; the answer does not tell which.
+        Unauthenticated: unknown, revoked, expired, or its tenant is disabled; the answer does not tell which.
+        Forbidden: ``network_not_allowed``: it may not be used from there.
         Unavailable: the database is away.
     """
     with transaction() as db:
         row = db.scalar(
             select(ApiKey)
             .join(Tenant, Tenant.id == ApiKey.tenant_id)
-            .where(ApiKey.key_hash == hash_secret(key), ApiKey.revoked_at.is_(None), Tenant.disabled_at.is_(None))
+            .where(
+                ApiKey.key_hash == hash_secret(key),
+                ApiKey.revoked_at.is_(None),
+                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+                Tenant.disabled_at.is_(None),
+            )
         )
         if row is None:
             raise Unauthenticated("This API key is not valid.")
+        if row.networks and not is_inside(address, row.networks):
+            raise Forbidden("This API key may not be used from this address.", code="network_not_allowed")
         _note_use(db, row, now=utc_now())
         return Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+
+
+def read_networks(networks: Sequence[str]) -> list[str]:
+    """CIDR networks, written as everybody writes them.
+
+    Raises:
+        InvalidInput: one is none.
+    """
+    try:
+        return [str(ipaddress.ip_network(each.strip(), strict=False)) for each in networks]
+    except ValueError:
+        message = "must be networks such as 203.0.113.0/24 or 2001:db8::/32"
+        raise InvalidInput("Check the networks.", errors=(("networks", message),)) from None
+
+
+def is_inside(address: str | None, networks: Collection[str]) -> bool:
+    """Whether an address is in one of the networks; an IPv4 address that is written as an IPv6 one is the IPv4 one."""
+    try:
+        where = ipaddress.ip_address(address or "")
+    except ValueError:
+        return False
+    where = getattr(where, "ipv4_mapped", None) or where
+    return any(where in ipaddress.ip_network(each) for each in networks)
+
+
+def _find(db: DatabaseSession, key_id: str, tenant_id: str | None) -> ApiKey:
+    row = db.get(ApiKey, key_id, with_for_update=True)
+    if row is None or (tenant_id is not None and row.tenant_id != tenant_id):
+        raise NotFound(f"There is no API key {key_id}.")
+    return row
+
+
+def _in_future(expires_at: datetime | None) -> datetime | None:
+    if expires_at is not None and expires_at <= utc_now():
+        raise InvalidInput("Check expires_at.", errors=(("expires_at", "must be in the future"),))
+    return expires_at
+
+
+def _tell_both(db: DatabaseSession, row: ApiKey, *, actor: str, maker_tenant_id: str) -> None:
+    """Say aloud that somebody has made themselves a key to another tenant's sessions."""
+    for tenant_id in (row.tenant_id, maker_tenant_id):
+        record_event(
+            db,
+            tenant_id=tenant_id,
+            actor=actor,
+            action="api_key.may_open_sessions_of_another_tenant",
+            subject=row.id,
+            reason=f"made by tenant {maker_tenant_id} for tenant {row.tenant_id}",
+        )
+    _log.warning(
+        "api_key.may_open_sessions_of_another_tenant", key_id=row.id, tenant_id=row.tenant_id, made_by=maker_tenant_id
+    )
 
 
 def _note_use(db: DatabaseSession, row: ApiKey, *, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """Rate limits: sliding windows in Redis, each hit one atomic script, counted by the server's clock.
 
-They fail closed: while Redis is away nothing that is limited is let through, and the caller is told to come back. A
-limit that failed open would be off exactly when the system is least able to bear it.
+Those of logins, codes and opened sessions fail closed: while Redis is away nothing that they limit is let through, and the
+caller is told to come back; off exactly then, they would be off when somebody wants them off. Those of reads fail open: what is
+stored can be shown without Redis.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ class Limits:
     def __init__(self, client: redis.Redis) -> None:
         storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix="latchkey:limit")
         self._limiter = SlidingWindowCounterRateLimiter(storage)
+
+    def hit_if_known(self, *quotas: Quota) -> QuotaState | None:
+        """As ``hit``, but lets the call through while Redis is away (None).
+
+        Raises:
+            RateLimited: as ``hit``.
+        """
+        try:
+            return self.hit(*quotas)
+        except Unavailable:
+            return None
 
     def hit(self, *quotas: Quota) -> QuotaState:
         """Take one from each quota, in the given order; the narrowest should come first.

@@ -69,16 +69,48 @@ def disable_tenant(transaction: Transaction, *, actor: str, tenant_id: str) -> T
         NotFound: there is no such tenant.
     """
     with transaction() as db:
-        disabled = db.scalar(
-            update(Tenant)
-            .where(Tenant.id == tenant_id, Tenant.disabled_at.is_(None))
-            .values(disabled_at=func.now())
-            .returning(Tenant)
-        )
-        if disabled is None:
-            return _view(get_tenant(db, tenant_id=tenant_id))
-        record_event(db, tenant_id=tenant_id, actor=actor, action="tenant.disabled", subject=tenant_id)
-        return _view(disabled)
+        return mark_tenant_disabled(db, actor=actor, tenant_id=tenant_id)
+
+
+def mark_tenant_disabled(db: DatabaseSession, *, actor: str, tenant_id: str) -> TenantView:
+    """As ``disable_tenant``, in the caller's transaction."""
+    disabled = db.scalar(
+        update(Tenant)
+        .where(Tenant.id == tenant_id, Tenant.disabled_at.is_(None))
+        .values(disabled_at=func.now())
+        .returning(Tenant)
+    )
+    if disabled is None:
+        return _view(get_tenant(db, tenant_id=tenant_id))
+    record_event(db, tenant_id=tenant_id, actor=actor, action="tenant.disabled", subject=tenant_id)
+    return _view(disabled)
+
+
+def enable_tenant(transaction: Transaction, *, actor: str, tenant_id: str) -> TenantView:
+    """Let a disabled tenant's API keys work again. May be repeated; the first time counts.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    with transaction() as db:
+        tenant = get_tenant(db, tenant_id=tenant_id)
+        if tenant.disabled_at is not None:
+            tenant.disabled_at = None
+            record_event(db, tenant_id=tenant_id, actor=actor, action="tenant.enabled", subject=tenant_id)
+        return _view(tenant)
+
+
+def rename_tenant(transaction: Transaction, *, actor: str, tenant_id: str, name: str) -> TenantView:
+    """Give a tenant another name.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    with transaction() as db:
+        tenant = get_tenant(db, tenant_id=tenant_id)
+        tenant.name = name
+        record_event(db, tenant_id=tenant_id, actor=actor, action="tenant.renamed", subject=tenant_id)
+        return _view(tenant)
 
 
 def get_tenant(db: DatabaseSession, *, tenant_id: str) -> Tenant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -19,7 +21,14 @@ def seal_session(keyring: KeyRing, *, tenant_id: str, session_id: str, session_s
 
 
 def open_session(
-    db: DatabaseSession, *, keyring: KeyRing, tenant_id: str, session_id: str, actor: str, reason: str
+    db: DatabaseSession,
+    *,
+    keyring: KeyRing,
+    tenant_id: str,
+    session_id: str,
+    actor: str,
+    reason: str,
+    details: dict[str, Any] | None = None,
 ) -> str:
     """Open a session's string session, with an audit row in the caller's transaction (``app.vault.transact``'s).
 
@@ -28,6 +37,7 @@ def open_session(
     Args:
         actor: who opens it: ``api-key:key_…``, ``validator@host``.
         reason: why, in a few words, as the tenant will read it.
+        details: what the audit row keeps besides.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
@@ -47,5 +57,13 @@ def open_session(
     if key_id is None or ciphertext is None:
         raise Conflict("This session's string was erased; log in again.", code="session_not_active")
     session_string = keyring.open(session_place(tenant_id, session_id), Sealed(key_id, ciphertext))
-    record_event(db, tenant_id=tenant_id, actor=actor, action="session.opened", subject=session_id, reason=reason)
+    record_event(
+        db,
+        tenant_id=tenant_id,
+        actor=actor,
+        action="session.opened",
+        subject=session_id,
+        reason=reason,
+        details=details,
+    )
     return session_string.decode()

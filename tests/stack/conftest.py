@@ -20,7 +20,11 @@ def stack() -> Iterator[RunningStack]:
     with tempfile.TemporaryDirectory(prefix="latchkey-stack-") as name:
         folder = Path(name)
         folder.chmod(0o711)  # a run as root hands PostgreSQL to an account that has to walk through
-        settings = {"LOGIN_RATE_PER_MINUTE": "1000000", "STRICT_RATE_PER_MINUTE": "1000000"}
+        settings = {
+            "LOGIN_RATE_PER_MINUTE": "1000000",
+            "STRICT_RATE_PER_MINUTE": "1000000",
+            "READ_RATE_PER_MINUTE": "1000000",
+        }
         with running_stack(folder, login_workers=2, settings=settings, without=("exporter",)) as running:
             yield running
 

@@ -15,7 +15,7 @@ leases = APIBlueprint("leases", __name__, url_prefix="/v1/sessions/<id:session_i
 
 @leases.post("")
 @answers_problems("session_leased", "session_not_active")
-@needs("sessions:open")
+@needs("sessions:open", limit="opens")
 @leases.input(NewLeaseBody, arg_name="body")
 @leases.output(LeaseView, status_code=201)
 def acquire(session_id: str, body: NewLeaseBody) -> LeaseView:
@@ -33,13 +33,14 @@ def acquire(session_id: str, body: NewLeaseBody) -> LeaseView:
         ttl_seconds=body.ttl_seconds,
         purpose=body.purpose,
         actor=caller.actor,
+        api_key_id=caller.key_id,
     )
     return LeaseView.model_validate(lease, from_attributes=True)
 
 
 @leases.put("/<id:lease_id>")
 @answers_problems("lease_lost")
-@needs("sessions:open")
+@needs("sessions:open", limit="lease")
 @leases.input(RenewLeaseBody, arg_name="body")
 @leases.output(RenewedLeaseView)
 def renew(session_id: str, lease_id: str, body: RenewLeaseBody) -> RenewedLeaseView:
@@ -51,13 +52,14 @@ def renew(session_id: str, lease_id: str, body: RenewLeaseBody) -> RenewedLeaseV
         lease_id=lease_id,
         ttl_seconds=body.ttl_seconds,
         healthy=body.healthy,
+        actor=current_caller().actor,
     )
     return RenewedLeaseView.model_validate(lease, from_attributes=True)
 
 
 @leases.delete("/<id:lease_id>")
 @answers_problems("lease_lost")
-@needs("sessions:open")
+@needs("sessions:open", limit="lease")
 @leases.input(ReleaseLeaseQuery, location="query", arg_name="query")
 @leases.output({}, status_code=204)
 def release(session_id: str, lease_id: str, query: ReleaseLeaseQuery) -> str:
@@ -71,5 +73,6 @@ def release(session_id: str, lease_id: str, query: ReleaseLeaseQuery) -> str:
         session_id=session_id,
         lease_id=lease_id,
         healthy=query.healthy,
+        actor=current_caller().actor,
     )
     return ""

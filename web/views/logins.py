@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import segno
 from apiflask import APIBlueprint
-from flask import Response, request
+from flask import Response, g, request
 
 from app.errors import Conflict, Unauthenticated
 from app.logins.repeating import repeat_login
-from app.logins.service import cancel_login, read_login, resend_code, submit_code, submit_password
+from app.logins.service import cancel_login, read_login, read_login_of, resend_code, submit_code, submit_password
 from app.logins.start import StartedLogin, start_login
 from app.logins.switching import switch_method
 from app.logins.view import LoginView
+from app.tenants.keys import Caller
 from app.tenants.limits import Quota
 from app.tenants.own_settings import check_allowed
 from web.auth import current_caller, current_reader, needs, needs_login_reader
+from web.limits import charge_code
 from web.openapi import answers, answers_problems
 from web.parts import parts
 from web.rate_headers import remember_quota
@@ -32,6 +35,7 @@ from web.views.login_bodies import (
     StartHeaders,
     WaitQuery,
 )
+from web.watch import Viewer, Who
 
 logins = APIBlueprint("logins", __name__, url_prefix="/v1/logins", tag="Logins")
 
@@ -47,7 +51,7 @@ _REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 
 @logins.post("")
 @answers_problems("idempotency_key_reused", "rate_limited", "not_found", "session_not_active")
-@needs("logins")
+@needs("logins", limit="own")
 @logins.input(StartHeaders, location="headers", arg_name="headers")
 @logins.input(NewLoginBody, arg_name="body")
 @logins.output(StartedLoginView, status_code=202, description="On its way.")
@@ -67,10 +71,12 @@ def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, 
     check_allowed(
         parts().core.transaction, tenant_id=caller.tenant_id, redirect_url=body.redirect_url, origin=body.origin
     )
+    if body.phone is not None:
+        charge_code(body.phone)
     started = start_login(
         parts().core,
         tenant_id=caller.tenant_id,
-        request=body.to_request(),
+        request=replace(body.to_request(), api_key_id=caller.key_id),
         idempotency_key=headers.idempotency_key,
     )
     return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
@@ -87,14 +93,16 @@ def get(login_id: str, query: WaitQuery) -> LoginView:
     """
     if query.wait == 0:
         return read_login(parts().core, login_id=login_id, reader=current_reader())
-    return wait_for_change(
-        parts().core,
-        parts().watch,
-        login_id=login_id,
-        reader=current_reader(),
-        version=query.version,
-        wait_seconds=query.wait,
-    )
+    with ExitStack() as opened:
+        viewer, login = _view(login_id, opened)
+        return wait_for_change(
+            parts().core,
+            viewer,
+            login=login,
+            reader=current_reader(),
+            version=query.version,
+            wait_seconds=query.wait,
+        )
 
 
 @logins.get("/<id:login_id>/events")
@@ -107,8 +115,7 @@ def events(login_id: str) -> Response:
     """
     core, reader, streams = parts().core, current_reader(), parts().http_metrics.streams
     with ExitStack() as opened:
-        viewer = opened.enter_context(parts().watch.viewing(login_id))
-        login = read_login(core, login_id=login_id, reader=reader)
+        viewer, login = _view(login_id, opened)
         opened.enter_context(streams.track_inprogress())
         closing = opened.pop_all()
     response = Response(stream_events(core, viewer, login=login, reader=reader), mimetype="text/event-stream")
@@ -137,7 +144,7 @@ def qr_png(login_id: str) -> Response:
 
 @logins.post("/<id:login_id>/password")
 @answers_problems("not_waiting_for_password", "rate_limited")
-@needs_login_reader()
+@needs_login_reader(limit="own")
 @logins.input(PasswordBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_password(login_id: str, body: PasswordBody) -> LoginView:
@@ -153,7 +160,7 @@ def post_password(login_id: str, body: PasswordBody) -> LoginView:
 
 @logins.post("/<id:login_id>/code")
 @answers_problems("not_waiting_for_code", "rate_limited")
-@needs_login_reader()
+@needs_login_reader(limit="own")
 @logins.input(CodeBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_code(login_id: str, body: CodeBody) -> LoginView:
@@ -173,7 +180,7 @@ def post_code(login_id: str, body: CodeBody) -> LoginView:
 
 @logins.post("/<id:login_id>/code/resend")
 @answers_problems("not_waiting_for_code", "rate_limited")
-@needs_login_reader()
+@needs_login_reader(limit="own")
 @logins.output(LoginView, status_code=202, description="Asked for; the answer is the login's next version.")
 def post_resend(login_id: str) -> LoginView:
     """Ask for the login code once more
@@ -185,12 +192,13 @@ def post_resend(login_id: str) -> LoginView:
         login_id=login_id,
         reader=current_reader(),
         allow=lambda: _limit_answers(login_id, "resends"),
+        allow_phone=charge_code,
     )
 
 
 @logins.post("/<id:login_id>/method")
 @answers_problems("cannot_switch", "rate_limited")
-@needs_login_reader()
+@needs_login_reader(limit="own")
 @logins.input(MethodBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="The same login goes on the other way.")
 def post_method(login_id: str, body: MethodBody) -> LoginView:
@@ -204,13 +212,13 @@ def post_method(login_id: str, body: MethodBody) -> LoginView:
         reader=current_reader(),
         method=body.method,
         phone=body.phone,
-        allow=lambda: _limit_answers(login_id, "methods"),
+        allow=lambda: _limit_switches(login_id, body.phone),
     )
 
 
 @logins.post("/<id:login_id>/again")
 @answers_problems("cannot_start_again", "rate_limited")
-@needs_login_reader()
+@needs_login_reader(limit="own")
 @logins.output(StartedLoginView, status_code=202, description="A new login like this one.")
 def post_again(login_id: str) -> tuple[StartedLoginView, int, dict[str, str]]:
     """Start a login that ended without a session again
@@ -220,6 +228,9 @@ def post_again(login_id: str) -> tuple[StartedLoginView, int, dict[str, str]]:
     secret = current_reader().client_secret
     if secret is None:
         raise Unauthenticated("Send the login's own secret: Login-Secret: ls_… With an API key, start a new login.")
+    if request.remote_addr is not None:
+        amount = parts().core.settings.login_rate_per_minute
+        remember_quota(parts().limits.hit(Quota("repeats-per-address", request.remote_addr, amount)))
     started = repeat_login(parts().core, login_id=login_id, client_secret=secret)
     return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
 
@@ -231,6 +242,22 @@ def post_again(login_id: str) -> tuple[StartedLoginView, int, dict[str, str]]:
 def cancel(login_id: str) -> LoginView:
     """Cancel a login"""
     return cancel_login(parts().core, login_id=login_id, reader=current_reader())
+
+
+def _view(login_id: str, opened: ExitStack) -> tuple[Viewer, LoginView]:
+    """View a login for as long as something is open, and read it.
+
+    Raises:
+        NotFound, Unavailable: as ``read_login``.
+        RateLimited: too much is open already.
+    """
+    reader, caller = current_reader(), g.get("caller")
+    who = Who(caller.key_id, caller.tenant_id) if isinstance(caller, Caller) else None
+    viewer = opened.enter_context(parts().watch.viewing(login_id, who=who))
+    login, tenant_id = read_login_of(parts().core, login_id=login_id, reader=reader)
+    address = request.remote_addr if who is None else None
+    opened.enter_context(parts().stream_caps.open(login_id=login_id, tenant_id=tenant_id, address=address))
+    return viewer, login
 
 
 def _show(started: StartedLogin) -> StartedLoginView:
@@ -249,6 +276,12 @@ def _limit_answers(login_id: str, kind: str) -> None:
     if current_reader().client_secret is not None and request.remote_addr is not None:
         quotas.append(Quota("answers-per-address", request.remote_addr, settings.login_rate_per_minute))
     remember_quota(parts().limits.hit(*quotas))
+
+
+def _limit_switches(login_id: str, phone: str | None) -> None:
+    _limit_answers(login_id, "methods")
+    if phone is not None:
+        charge_code(phone)
 
 
 def _draw(login_id: str, *, kind: str, mimetype: str) -> Response:

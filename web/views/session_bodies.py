@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from app.clock import Timestamp
 from app.sessions.read import SessionStatus
@@ -42,6 +42,39 @@ class NewSessionBody(Body):
     telegram_user_id: TelegramUserId | None = Field(
         default=None, description="Whose it must be. Anybody else's is refused and erased, and not logged out."
     )
+
+
+class RevokeBody(Body):
+    """Which sessions are to be revoked: those that meet all that is said."""
+
+    holder: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(storable)] | None = Field(
+        default=None, description="Who leased them, as it was said then."
+    )
+    api_key_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
+        default=None, description="The key that they were leased with."
+    )
+    opened_since: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
+        default=None, description="Only those that were leased since then."
+    )
+    all: Literal[True] | None = Field(
+        default=None, validate_default=True, description="Every session of yours. Goes alone."
+    )
+
+    @field_validator("all")
+    @classmethod
+    def _says_something(cls, everything: bool | None, fields: ValidationInfo) -> bool | None:
+        said = any(fields.data.get(name) is not None for name in ("holder", "api_key_id", "opened_since"))
+        if everything and said:
+            raise ValueError("goes alone")
+        if not everything and not said:
+            raise ValueError("say holder, api_key_id or opened_since, or all: true for every session")
+        return everything
+
+
+class RevokedSessions(BaseModel):
+    """How many sessions are being revoked now."""
+
+    sessions: int
 
 
 class NewLeaseBody(Body):

@@ -7,13 +7,15 @@ from apiflask import APIBlueprint
 from app.sessions.importing import import_session
 from app.sessions.planning import validate_soon
 from app.sessions.read import SessionPage, SessionView, list_sessions, read_session, view_session
-from app.sessions.revocation import revoke_session
+from app.sessions.revocation import revoke_opened, revoke_session
 from app.tenants.limits import Quota
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
 from web.parts import parts
 from web.rate_headers import remember_quota
-from web.views.session_bodies import NewSessionBody, SessionsQuery
+from web.views.session_bodies import NewSessionBody, RevokeBody, RevokedSessions, SessionsQuery
+
+_VALIDATIONS_PER_MINUTE = 6  # each asks Telegram, on behalf of an account that has other use for its calls
 
 sessions = APIBlueprint("sessions", __name__, url_prefix="/v1/sessions", tag="Sessions")
 
@@ -37,7 +39,7 @@ def list_all(query: SessionsQuery) -> SessionPage:
 
 @sessions.post("")
 @answers_problems("session_exists", "rate_limited")
-@needs("sessions:write")
+@needs("sessions:write", limit="own")
 @sessions.input(NewSessionBody, arg_name="body")
 @sessions.output(SessionView, status_code=202, description="Sealed and quarantined; active once Telegram has answered.")
 def post_session(body: NewSessionBody) -> SessionView:
@@ -57,6 +59,27 @@ def post_session(body: NewSessionBody) -> SessionView:
     return view_session(row)
 
 
+@sessions.post("/revoke")
+@needs("sessions:write")
+@sessions.input(RevokeBody, arg_name="body")
+@sessions.output(RevokedSessions, status_code=202, description="On their way; see each one's status.")
+def revoke_many(body: RevokeBody) -> RevokedSessions:
+    """Revoke every session that somebody has opened
+
+    After a leak: those that a holder, or an API key, has leased, as the audit says; since a time; or all of them.
+    """
+    caller = current_caller()
+    count = revoke_opened(
+        parts().core,
+        tenant_id=caller.tenant_id,
+        actor=caller.actor,
+        holder=body.holder,
+        api_key_id=body.api_key_id,
+        opened_since=body.opened_since,
+    )
+    return RevokedSessions(sessions=count)
+
+
 @sessions.get("/<id:session_id>")
 @needs("sessions:read")
 @sessions.output(SessionView)
@@ -70,7 +93,11 @@ def get_session(session_id: str) -> SessionView:
 @needs("sessions:write")
 @sessions.output(SessionView, status_code=202, description="Validated within seconds; see `last_validated_at`.")
 def validate(session_id: str) -> SessionView:
-    """Validate a session now"""
+    """Validate a session now
+
+    Six times a minute at most.
+    """
+    remember_quota(parts().limits.hit(Quota("validations-per-session", session_id, _VALIDATIONS_PER_MINUTE)))
     return view_session(validate_soon(parts().core, tenant_id=current_caller().tenant_id, session_id=session_id))
 
 

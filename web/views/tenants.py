@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 from apiflask import APIBlueprint
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
-from app.tenants.keys import ApiKeyView, NewApiKeyView, Scope, create_api_key, list_api_keys, revoke_api_key
+from app.errors import Forbidden
+from app.logins.start import hint_cancelled
+from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
+from app.tenants.keys import ApiKeyView, NewApiKeyView, Scope, change_api_key, create_api_key, list_api_keys
 from app.tenants.store import (
     TENANT_ID_PATTERN,
     TenantView,
     create_tenant,
-    disable_tenant,
+    enable_tenant,
     list_tenants,
     read_tenant,
+    rename_tenant,
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
@@ -24,6 +28,8 @@ from web.parts import parts
 tenants = APIBlueprint("tenants", __name__, url_prefix="/v1/tenants", tag="Tenants")
 
 Name = Annotated[Storable, Field(max_length=200)]
+Networks = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=50)]
+Moment = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class NewTenantBody(Body):
@@ -33,11 +39,28 @@ class NewTenantBody(Body):
     name: Annotated[Name, Field(min_length=1)]
 
 
+class TenantChangesBody(Body):
+    """What is to change; what is left out stays."""
+
+    name: Annotated[Name, Field(min_length=1)] | None = None
+    disabled: bool | None = Field(default=None, description="true: as DELETE does; false: its API keys work again.")
+
+
 class NewApiKeyBody(Body):
     """An API key to be."""
 
     scopes: list[Scope] = Field(min_length=1, max_length=7)
     name: Name = ""
+    expires_at: Moment | None = Field(default=None, description="When it stops working by itself.")
+    networks: Networks = Field(default_factory=list, description="Where it may be used from, as CIDR; none: anywhere.")
+
+
+class ApiKeyChangesBody(Body):
+    """What is to change; what is left out stays."""
+
+    name: Name | None = None
+    expires_at: Moment | None = None
+    networks: Networks | None = None
 
 
 class TenantList(BaseModel):
@@ -84,9 +107,26 @@ def get_one_tenant(tenant_id: str) -> TenantView:
 def delete_tenant(tenant_id: str) -> TenantView:
     """Disable a tenant
 
-    Its API keys stop working at once; its logins, sessions and audit stay.
+    Its API keys stop working at once, its open streams end, its logins are cancelled and its leases shortened. Its sessions and
+    its audit stay.
     """
-    return disable_tenant(parts().core.transaction, actor=current_caller().actor, tenant_id=tenant_id)
+    return _disable(tenant_id)
+
+
+@tenants.patch("/<id:tenant_id>")
+@needs("admin")
+@tenants.input(TenantChangesBody, arg_name="body")
+@tenants.output(TenantView)
+def patch_tenant(tenant_id: str, body: TenantChangesBody) -> TenantView:
+    """Rename, disable or enable a tenant"""
+    transaction, actor = parts().core.transaction, current_caller().actor
+    if body.name is not None:
+        rename_tenant(transaction, actor=actor, tenant_id=tenant_id, name=body.name)
+    if body.disabled is True:
+        return _disable(tenant_id)
+    if body.disabled is False:
+        return enable_tenant(transaction, actor=actor, tenant_id=tenant_id)
+    return read_tenant(transaction, tenant_id=tenant_id)
 
 
 @tenants.get("/<id:tenant_id>/api-keys")
@@ -103,13 +143,39 @@ def list_keys(tenant_id: str) -> ApiKeyList:
 @tenants.input(NewApiKeyBody, arg_name="body")
 @tenants.output(NewApiKeyView, status_code=201, description="`key` is shown this once.")
 def post_key(tenant_id: str, body: NewApiKeyBody) -> NewApiKeyView:
-    """Make an API key"""
+    """Make an API key
+
+    That a key of another tenant's may open sessions is kept in the audit of both, and can be switched off
+    (`ADMIN_MAY_OPEN_SESSIONS=false`).
+    """
+    caller, core = current_caller(), parts().core
+    for_another = "sessions:open" in body.scopes and caller.tenant_id != tenant_id
+    if for_another and not core.settings.admin_may_open_sessions:
+        raise Forbidden("Keys that open another tenant's sessions are made on the command line only.")
     return create_api_key(
-        parts().core.transaction,
-        actor=current_caller().actor,
+        core.transaction,
+        actor=caller.actor,
         tenant_id=tenant_id,
         scopes=body.scopes,
         name=body.name,
+        expires_at=body.expires_at,
+        networks=body.networks,
+        maker_tenant_id=caller.tenant_id,
+    )
+
+
+@tenants.patch("/<id:tenant_id>/api-keys/<id:key_id>")
+@needs("admin")
+@tenants.input(ApiKeyChangesBody, arg_name="body")
+@tenants.output(ApiKeyView)
+def patch_key(tenant_id: str, key_id: str, body: ApiKeyChangesBody) -> ApiKeyView:
+    """Change an API key's name, expiry or networks"""
+    return change_api_key(
+        parts().core.transaction,
+        actor=current_caller().actor,
+        tenant_id=tenant_id,
+        key_id=key_id,
+        changes=body.model_dump(exclude_unset=True),
     )
 
 
@@ -117,5 +183,18 @@ def post_key(tenant_id: str, body: NewApiKeyBody) -> NewApiKeyView:
 @needs("admin")
 @tenants.output(ApiKeyView)
 def delete_key(tenant_id: str, key_id: str) -> ApiKeyView:
-    """Revoke an API key, at once"""
-    return revoke_api_key(parts().core.transaction, actor=current_caller().actor, key_id=key_id, tenant_id=tenant_id)
+    """Revoke an API key, at once
+
+    Its open streams end, its logins are cancelled and its leases shortened.
+    """
+    core = parts().core
+    withdrawn = withdraw_api_key(core.transaction, actor=current_caller().actor, key_id=key_id, tenant_id=tenant_id)
+    hint_cancelled(core, withdrawn.cancelled)
+    return withdrawn.api_key
+
+
+def _disable(tenant_id: str) -> TenantView:
+    core = parts().core
+    withdrawn = withdraw_tenant(core.transaction, actor=current_caller().actor, tenant_id=tenant_id)
+    hint_cancelled(core, withdrawn.cancelled)
+    return withdrawn.tenant
