@@ -383,6 +383,21 @@ class AuditEvent(Base):
     )
 
 
+class AuditSeal(Base):
+    """A link of the audit's chain: what it covers and its digest over that and the link before. Only ever added to."""
+
+    __tablename__ = "audit_seals"
+
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=False), primary_key=True)
+    sealed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_event_at: Mapped[datetime]
+    event_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger()))
+    previous: Mapped[bytes]
+    # When the last event of the seal before happened: whether that was old enough to be pruned. None: there was none.
+    previous_event_at: Mapped[datetime | None]
+    digest: Mapped[bytes]
+
+
 class IdempotencyKey(Base):
     """Which login answered an ``Idempotency-Key``, kept for 24 h. Key and body are hashed under the installation's secret."""
 

@@ -3,7 +3,7 @@
 - Ended logins, ``LOGIN_RETENTION_DAYS`` after their end; not while an auth key of theirs is still to be logged out.
 - Idempotency keys, after a day.
 - Outbox rows, ``WEBHOOK_RETENTION_DAYS`` after they were queued, delivered or not.
-- Audit events, ``AUDIT_RETENTION_DAYS`` after they happened.
+- Audit events, ``AUDIT_RETENTION_DAYS`` after they happened; their seals a day later.
 - Records of backup runs, ``BACKUP_RETENTION_DAYS`` after they ended; the newest one and the newest complete one stay.
 
 ``docs/retention.md`` says the same of everything that is stored.
@@ -21,7 +21,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.clock import utc_now
 from app.core import Core
 from app.logs import get_logger
-from app.models import AuditEvent, BackupRun, IdempotencyKey, LeavingAuthKey, Login, WebhookMessage
+from app.models import AuditEvent, AuditSeal, BackupRun, IdempotencyKey, LeavingAuthKey, Login, WebhookMessage
 
 BATCH_ROWS = 1000
 _LIMIT_SECONDS = 60.0
@@ -75,7 +75,12 @@ def old_outbox_rows(*, days: float) -> Select[Any]:
 
 def old_audit_events(*, days: float) -> Select[Any]:
     """A batch of audit events."""
-    return _batch(AuditEvent.id, AuditEvent.at, days)
+    return _batch(AuditEvent.id, AuditEvent.at, days, lock=False)
+
+
+def old_audit_seals(*, days: float) -> Select[Any]:
+    """A batch of the audit's seals; a day after what they cover, so that none is missed while that is pruned."""
+    return _batch(AuditSeal.position, AuditSeal.last_event_at, days + 1, lock=False)
 
 
 def old_backup_runs(*, days: float) -> Select[Any]:
@@ -93,21 +98,25 @@ def _batches(core: Core) -> dict[str, Select[Any]]:
         "logins": old_logins(days=settings.login_retention_days),
         "webhook_outbox": old_outbox_rows(days=settings.webhook_retention_days),
         "audit_events": old_audit_events(days=settings.audit_retention_days),
+        "audit_seals": old_audit_seals(days=settings.audit_retention_days),
         "backup_runs": old_backup_runs(days=settings.backup_retention_days),
     }
 
 
 def _batch(
-    name: InstrumentedAttribute[Any], moment: InstrumentedAttribute[Any], days: float, *conditions: ColumnElement[bool]
+    name: InstrumentedAttribute[Any],
+    moment: InstrumentedAttribute[Any],
+    days: float,
+    *conditions: ColumnElement[bool],
+    lock: bool = True,
 ) -> Select[Any]:
-    """Up to ``BATCH_ROWS`` of a table's rows that are older, the oldest first; those that somebody has locked are left."""
-    return (
-        select(name)
-        .where(moment < utc_now() - days * _DAY, *conditions)
-        .order_by(moment)
-        .limit(BATCH_ROWS)
-        .with_for_update(skip_locked=True, of=name.class_)
-    )
+    """Up to ``BATCH_ROWS`` of a table's rows that are older, the oldest first; those that somebody has locked are left.
+
+    Args:
+        lock: False where the service may not lock rows, because it may not change them: the audit.
+    """
+    batch = select(name).where(moment < utc_now() - days * _DAY, *conditions).order_by(moment).limit(BATCH_ROWS)
+    return batch.with_for_update(skip_locked=True, of=name.class_) if lock else batch
 
 
 def _delete_batch(core: Core, batch: Select[Any]) -> int:

@@ -86,6 +86,8 @@ class Settings(BaseSettings):
 
     # URLs with passwords in them: not in a repr.
     database_url: str = Field(repr=False)
+    # Who owns the tables: ``migrate`` alone connects as that. Without it DATABASE_URL's role owns them.
+    database_owner_url: str | None = Field(default=None, repr=False)
     redis_url: RedisUrl = Field(repr=False)
     celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
 
@@ -147,9 +149,11 @@ class Settings(BaseSettings):
         # Compose and shells write NAME= for what is not set.
         return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_owner_url")
     @classmethod
-    def _postgresql_only(cls, value: str) -> str:
+    def _postgresql_only(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not value.startswith(("postgresql://", "postgresql+psycopg2://")):
             raise ValueError("must start with postgresql:// (Latchkey needs PostgreSQL)")
         value = value.replace("postgresql://", "postgresql+psycopg2://", 1)

@@ -73,6 +73,8 @@ _PASSED_ON = (
     "WEBHOOK_RETENTION_DAYS",
 )
 # Eight processes that compile the same sources at every start would cost ten seconds of a core.
+OWNER_SETTING = "DATABASE_OWNER_URL"
+_SERVICE_ROLE = "latchkey_service"  # owns nothing; migrations make it
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE"})
 # What programs need of the surrounding environment when nobody's settings may reach them.
 _NEUTRAL = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
@@ -197,7 +199,12 @@ def _settings(
     kept_secret(local_key_file, make=lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     flower_password = kept_secret(folder / "flower.password", make=lambda: secrets.token_urlsafe(16))
     store_ports = {name: _proxy_port(given, setting) or ports[name] for name, setting in _PROXY_SETTINGS.items()}
-    yield "DATABASE_URL", postgres_url(store_ports["postgres"], password=postgres_password(folder), database=DATABASE)
+    service_password = kept_secret(folder / "service.password", make=lambda: secrets.token_urlsafe(24))
+    yield (
+        "DATABASE_URL",
+        postgres_url(store_ports["postgres"], password=service_password, database=DATABASE, user=_SERVICE_ROLE),
+    )
+    yield OWNER_SETTING, postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
     yield "REDIS_URL", redis_url(store_ports["redis"])
     yield "CELERY_BROKER_URL", redis_url(store_ports["redis"])
     yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")

@@ -87,9 +87,9 @@ class Postgres:
         return connection
 
 
-def postgres_url(port: int, *, password: str, database: str) -> str:
-    """The SQLAlchemy URL of a database of the server on this port."""
-    return f"postgresql+psycopg2://{_USER}:{password}@{HOST}:{port}/{database}"
+def postgres_url(port: int, *, password: str, database: str, user: str = _USER) -> str:
+    """The SQLAlchemy URL of a database of the server on this port; by default as the role that owns it."""
+    return f"postgresql+psycopg2://{user}:{password}@{HOST}:{port}/{database}"
 
 
 def postgres_password(folder: Path) -> str:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any
 
 from devstack import roles, stackfile
-from devstack.configuration import BUCKET, DATABASE, KMS_ALIAS, Configuration, configure
+from devstack.configuration import BUCKET, DATABASE, KMS_ALIAS, OWNER_SETTING, Configuration, configure
 from devstack.errors import SetupError
 from devstack.folder import FolderLock, empty_logs
 from devstack.postgres import prepare_postgres
@@ -65,7 +65,9 @@ class Stack:
         try:
             empty_logs(self.folder)
             self.configuration = configure(self.folder, self._given)
-            self._place = roles.Place(folder=self.folder, environment=self.configuration.environment)
+            # Only migrations work as the owner of the tables.
+            shared = {name: value for name, value in self.configuration.environment.items() if name != OWNER_SETTING}
+            self._place = roles.Place(folder=self.folder, environment=shared)
             await _together(self._start_stores_then_roles(), self._start_object_store())
         except BaseException:
             await self._end()

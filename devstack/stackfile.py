@@ -54,7 +54,7 @@ def describe(
         "exporter": url("exporter", "/metrics"),
         "worker_metrics": [configuration.metrics_url(name) for name in configuration.worker_metrics],
         "s3": url("s3"),
-        "database_url": configuration.settings["DATABASE_URL"],
+        "database_url": configuration.settings["DATABASE_OWNER_URL"],
         "redis_url": configuration.settings["REDIS_URL"],
         "telegram": asdict(configuration.telegram),
         **(asdict(keys) if keys else {}),

@@ -54,6 +54,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "expire-backups": _every(24 * 3600.0, "latchkey.expire_backups"),
         "validate-sessions": _every(5.0, "latchkey.validate_sessions"),
         "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
+        "seal-audit": _every(60.0, "latchkey.seal_audit"),
         "prune": _every(600.0, "latchkey.prune"),
         "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }

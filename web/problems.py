@@ -30,6 +30,7 @@ from app.logs import get_logger
 from app.tenants.limits import QuotaUsedUp
 from app.vault.wrapping import KeyUnavailable
 from web.rate_headers import remember_quota
+from web.refusals import sample_refusal
 
 _log = get_logger(__name__)
 
@@ -154,6 +155,7 @@ def _from_app_error(error: AppError) -> Response:
         _log.warning("request.unavailable", error=error.detail, cause=type(error.__cause__).__name__)
         if not isinstance(error, Unavailable):  # a sentence for operators here as well: it names keys and their places
             error = Unavailable("Something that Latchkey needs is away; nothing was done. Try again.")
+    sample_refusal(error)
     headers = {}
     extras = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in error.extras().items()}
     if isinstance(error, RateLimited | Unavailable):

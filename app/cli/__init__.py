@@ -15,6 +15,7 @@ from app.errors import AppError, InvalidInput, SettingsError
 
 _COMMANDS = {
     "api-key": "app.cli.tenants:api_key",
+    "audit": "app.cli.audit:audit",
     "backup": "app.cli.backups:backup",
     "doctor": "app.cli.doctor:doctor",
     "keys": "app.cli.keys:keys",

@@ -21,9 +21,15 @@ def cli_actor() -> str:
 
 
 @contextmanager
-def open_engine(settings: Settings | None = None) -> Iterator[Engine]:
-    """An engine for as long as the command runs."""
-    engine = make_engine((settings or load_settings()).database_url, pool_size=1)
+def open_engine(settings: Settings | None = None, *, as_owner: bool = False) -> Iterator[Engine]:
+    """An engine for as long as the command runs.
+
+    Args:
+        as_owner: as the role that owns the tables, if it is another one.
+    """
+    settings = settings or load_settings()
+    url = settings.database_owner_url if as_owner and settings.database_owner_url else settings.database_url
+    engine = make_engine(url, pool_size=1)
     try:
         yield engine
     finally:

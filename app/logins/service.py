@@ -26,7 +26,7 @@ SECRET_LIFE_AFTER_END = timedelta(hours=1)
 """How long a login's own secret still shows it after its end."""
 
 Allow = Callable[[], None]
-"""Lets a call of a known reader pass, or raises ``RateLimited``."""
+"""Lets an answer pass, or raises ``RateLimited``. Asked last: what is refused anyway counts against nobody."""
 
 
 def always_allow() -> None:
@@ -93,13 +93,14 @@ def submit_password(
     """Hand a 2FA password to the worker: sealed, one shot, gone after 60 s. It stays byte for byte what was typed.
 
     Args:
-        allow: asked once the reader is known to be one; raises when nothing more may be typed now.
+        allow: see there.
 
     Raises:
         Conflict: ``not_waiting_for_password``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    login = _read_allowed(core, login_id, reader, allow)
+    login = _read_waiting(core, login_id, reader, what="password")
+    allow()
     return _submit(core, login, reader, what="password", text=password)
 
 
@@ -111,10 +112,10 @@ def submit_code(core: Core, *, login_id: str, reader: Reader, code: str, allow: 
         Conflict: ``not_waiting_for_code``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    login = _read_allowed(core, login_id, reader, allow)
+    login = _read_waiting(core, login_id, reader, what="code")
     sent = login.code or {}
-    if login.status == "code_required":
-        code = normalize_code(code, delivery=sent.get("delivery", "app"), length=sent.get("length"))
+    code = normalize_code(code, delivery=sent.get("delivery", "app"), length=sent.get("length"))
+    allow()
     return _submit(core, login, reader, what="code", text=code)
 
 
@@ -135,8 +136,9 @@ def resend_code(
         Conflict: ``not_waiting_for_code``.
         NotFound, Unavailable: as in ``read_login``.
     """
-    login = _read_allowed(core, login_id, reader, allow)
-    if allow_phone is not None and login.status == "code_required":
+    login = _read_waiting(core, login_id, reader, what="code")
+    allow()
+    if allow_phone is not None:
         allow_phone(open_phone_number(core.keyring, login))
     return _submit(core, login, reader, what="code", text=RESEND)
 
@@ -158,16 +160,15 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     return show_login(core, ended, reader=reader)
 
 
-def _read_allowed(core: Core, login_id: str, reader: Reader, allow: Allow) -> Login:
+def _read_waiting(core: Core, login_id: str, reader: Reader, *, what: Literal["password", "code"]) -> Login:
     with core.transaction() as db:
         login = find_readable(db, login_id=login_id, reader=reader)
-    allow()
+    if login.status != f"{what}_required":
+        raise Conflict(f"This login does not wait for a {what}; look at its status.", code=f"not_waiting_for_{what}")
     return login
 
 
 def _submit(core: Core, login: Login, reader: Reader, *, what: Literal["password", "code"], text: str) -> LoginView:
-    if login.status != f"{what}_required":
-        raise Conflict(f"This login does not wait for a {what}; look at its status.", code=f"not_waiting_for_{what}")
     key, value = seal_answer(
         core.keyring,
         tenant_id=login.tenant_id,
