@@ -87,6 +87,11 @@ class Link:
         assert self._connection is not None
         return self._connection
 
+    @property
+    def dc_id(self) -> int:
+        """The data centre of the present auth key."""
+        return self._data_centre.dc_id
+
     async def connect(self) -> None:
         """Have a connection: the present one if it stands, else a new one under the known auth key.
 

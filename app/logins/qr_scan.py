@@ -8,6 +8,7 @@ Source: https://core.telegram.org/api/qr-login
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -36,6 +37,14 @@ _TOKEN_IS_USED_UP = (
 )
 
 
+@dataclass(frozen=True)
+class _Move:
+    """Where Telegram sends a login on, and the token to import there."""
+
+    dc_id: int
+    token: bytes = field(repr=False)
+
+
 class QrScan:
     """The phase in which a QR code is on show.
 
@@ -47,7 +56,7 @@ class QrScan:
         self._owned = owned
         self._link = link
         self._shown: LoginToken | None = None
-        self._import_token: bytes | None = None  # of a move that Telegram has not settled yet
+        self._move: _Move | None = None  # that Telegram has begun, and not settled yet
 
     async def wait_for_scan(self) -> KeyState:
         """Show QR codes until one is scanned. May be called again after a break.
@@ -91,12 +100,12 @@ class QrScan:
             The token to show, or where the auth key stands if there is nothing to show any more.
         """
         try:
-            answer = await (self._export_anywhere() if self._import_token is None else self._import(self._import_token))
+            answer = await (self._export_anywhere() if self._move is None else self._follow(self._move))
             while isinstance(answer, LoginTokenMigrateTo):
                 self._owned.note_scanned()
-                await self._link.move_to(int(answer.dc_id), call="auth.importLoginToken")
-                self._import_token = bytes(answer.token)
-                answer = await self._import(self._import_token)
+                # Noted before it is made: whatever breaks on the way, it is gone on with, and the scan is not lost.
+                self._move = _Move(int(answer.dc_id), bytes(answer.token))
+                answer = await self._follow(self._move)
         except PasswordNeeded:
             return KeyState.PASSWORD_PENDING
         return self._read(answer)
@@ -110,21 +119,29 @@ class QrScan:
             except MigrateTo as exc:
                 await self._link.move_to(exc.dc_id, call="auth.exportLoginToken")
 
+    async def _follow(self, move: _Move) -> Any:
+        """Be at the move's data centre, with a key that the row keeps, and import its token there."""
+        if self._link.dc_id != move.dc_id:
+            await self._link.move_to(move.dc_id, call="auth.importLoginToken")
+        else:
+            await self._link.keep_auth_key()  # the row may not have taken it when the move was made
+        return await self._import(move.token)
+
     async def _import(self, token: bytes) -> Any:
         """Import the token of a move. Telegram's answer settles it; when none came, the next connection imports it again."""
         try:
             answer = await self._link.call(ImportLoginTokenRequest(token=token))
         except PasswordNeeded:
-            self._import_token = None
+            self._move = None
             raise
         except TelegramRefused as exc:
-            self._import_token = None
+            self._move = None
             if exc.error not in _TOKEN_IS_USED_UP:
                 raise
             # The move outlived the token, or an import whose answer was lost has used it: the new data centre knows.
             self._owned.log.info("login.token_used_up_in_move", error=exc.error)
             return await self._export_anywhere()
-        self._import_token = None
+        self._move = None
         return answer
 
     async def _publish(self, token: LoginToken) -> None:

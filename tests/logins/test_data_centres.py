@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from app.logins.service import submit_password
+from app.models import Login
 from tests.logins.stage import ALICE, Stage
+from tests.waiting import wait_until
+
+LOCK_TIMEOUT_SECONDS = 11.0
 
 
 @pytest.mark.parametrize("accept", ["next_export", "at_once"])
@@ -74,3 +80,19 @@ def test_migrations_are_counted_by_what_was_answered_with_them(stage: Stage) -> 
         "telethon_auth_qr_migrated_total", {"tenant_id": "alice", "call": "auth.importLoginToken"}
     )
     assert counted == 1
+
+
+def test_a_move_that_cannot_be_written_down_loses_no_scan(stage: Stage) -> None:
+    """The row cannot be written while the login moves: when it can be, the same scan completes it."""
+    account = stage.telegram.create_account(dc_id=1, accept="at_once")
+    started = stage.start()
+    url = stage.wait_for_qr(started.login.id)
+    with stage.core.transaction() as db:
+        db.get_one(Login, started.login.id, with_for_update=True)
+        stage.telegram.scan(account["id"], url)
+        wait_until(lambda: stage.new("handshakes") == 2)
+        time.sleep(LOCK_TIMEOUT_SECONDS)  # until the worker's write is told to come again
+    login = stage.wait_for(started.login.id, "authorized", within_seconds=30)
+    assert login.telegram_user_id == account["id"]
+    assert len(stage.telegram.authorizations(account["id"])) == 1
+    assert stage.violations() == {}
