@@ -20,14 +20,18 @@ from typing import Any
 from prometheus_client import multiprocess
 
 from app.errors import SettingsError
+from app.exposure import find_exposures
 from app.settings import load_settings
 
 try:
-    load_settings()
+    _settings = load_settings()
 except SettingsError as exc:
     sys.exit(f"latchkey: {exc}")  # here, because a worker that cannot start says so in fifty lines
 
-bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+bind = [f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"]
+if _settings.metrics_port is not None:
+    # What operators ask goes here, and only here: the views tell the two addresses apart by their ports.
+    bind.append(f"{_settings.metrics_host}:{_settings.metrics_port}")
 worker_class = "web.server.ProblemWorker"
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 10_000  # an open event stream costs a greenlet
@@ -42,7 +46,12 @@ errorlog = "-"
 
 
 def on_starting(server: Any) -> None:
-    """Begin with no numbers of workers that have gone: what they counted belongs to a former start."""
+    """Say what is wrong with the public address, and begin with no numbers of workers that have gone.
+
+    What those counted belongs to a former start.
+    """
+    for exposure in find_exposures(_settings):
+        server.log.warning("latchkey: %s: %s", exposure.found, exposure.advice)
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         shutil.rmtree(folder, ignore_errors=True)
         Path(folder).mkdir(parents=True)

@@ -21,6 +21,7 @@ from app import migrations
 from app.cli.database import open_engine
 from app.clock import utc_now
 from app.errors import AppError, SealBroken
+from app.exposure import find_exposures
 from app.models import EncryptionKey
 from app.settings import DataCentre, Settings, load_settings
 from app.vault.providers import make_key_provider
@@ -68,6 +69,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _bucket(settings)
         yield _telegram(settings)
         yield _clock(engine)
+    yield from _public_url(settings)
 
 
 def _print(finding: Finding) -> None:
@@ -187,6 +189,14 @@ def _clock(engine: Engine) -> Finding:
     if abs(off_seconds) > _CLOCK_TOLERANCE_SECONDS:
         return Finding("clock", "warning", f"{off_seconds:+.1f} s from the database's", "run NTP on both machines")
     return Finding("clock", "ok", f"{off_seconds:+.2f} s from the database's")
+
+
+def _public_url(settings: Settings) -> Iterator[Finding]:
+    found = find_exposures(settings)
+    for each in found:
+        yield Finding("public url", "warning", each.found, each.advice)
+    if not found:
+        yield Finding("public url", "ok", settings.public_url)
 
 
 def _reason(exc: BaseException) -> str:

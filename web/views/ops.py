@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 
+from app.errors import NotFound
 from app.metrics import StateCollector
 from web.openapi import answers, answers_problems
 from web.parts import parts
 from web.problems import problem
+
+_OPERATORS_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 ops = APIBlueprint("ops", __name__, tag="Operations")
 
@@ -56,16 +59,18 @@ def healthz() -> dict[str, str]:
 def readyz() -> dict[str, object] | Response:
     """Say whether this process can serve
 
-    Asks every dependency, each for two seconds at most.
+    Asks every dependency, each for two seconds at most. What each one said is told on the metrics address only, if there is one.
     """
     ready, checks = parts().readiness.look()
+    if not _for_operators():
+        checks = {}
     if ready:
         return {"status": "ready", "checks": checks}
     missing = ", ".join(name for name, found in checks.items() if found["needed"] and not found["ok"])
     return problem(
         status=503,
         code="not_ready",
-        detail=f"Down: {missing}.",
+        detail=f"Down: {missing}." if missing else "Something that is needed is down.",
         extras={"checks": checks},
         headers={"Retry-After": "5"},
     )
@@ -74,8 +79,31 @@ def readyz() -> dict[str, object] | Response:
 @ops.get("/metrics")
 @ops.doc(responses=answers("Metrics.", media_type="text/plain"))
 def metrics() -> Response:
-    """Show the metrics in Prometheus' text format"""
+    """Show the metrics in Prometheus' text format
+
+    On the metrics address only, where there is one.
+    """
+    if not _for_operators():
+        raise NotFound("Metrics are on the metrics address: METRICS_HOST and METRICS_PORT.")
     return Response(generate_latest(_scraped_registry()), content_type=CONTENT_TYPE_LATEST)
+
+
+@ops.before_app_request
+def nothing_else_on_the_metrics_address() -> None:
+    """Keep the API off the address that only operators are to reach.
+
+    Raises:
+        NotFound: it is something else.
+    """
+    port = parts().core.settings.metrics_port
+    if port is not None and _for_operators() and request.path not in _OPERATORS_PATHS:
+        raise NotFound("Nothing but /healthz, /readyz and /metrics is here.")
+
+
+def _for_operators() -> bool:
+    """Whether the request came by the metrics address, or there is none: then everything is on the one that there is."""
+    port = parts().core.settings.metrics_port
+    return port is None or request.environ.get("SERVER_PORT") == str(port)
 
 
 def _scraped_registry() -> CollectorRegistry:
