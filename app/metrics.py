@@ -71,6 +71,7 @@ class Metrics:
     overdue_logins: Counter
     pruned_rows: Counter
     validator_paused: Gauge
+    backup_gaps: Gauge
 
 
 def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
@@ -130,6 +131,13 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         validator_paused=Gauge(
             "validator_paused",
             "1 while the validator pauses because too many sessions died at once.",
+            namespace="telethon",
+            registry=registry,
+            multiprocess_mode="livemax",
+        ),
+        backup_gaps=Gauge(
+            "backup_gaps",
+            "Living sessions whose newest backup is not in the bucket, as the last verification found.",
             namespace="telethon",
             registry=registry,
             multiprocess_mode="livemax",

@@ -119,6 +119,7 @@ class Settings(BaseSettings):
     s3_sse_kms_key_id: str | None = None
     s3_object_lock_days: int = Field(default=0, ge=0, le=36_500)
     s3_object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
+    restore_wrapping_keys: str = ""
     backup_interval_seconds: Count = 900
     backup_retention_days: Days = 30
 
@@ -175,6 +176,11 @@ class Settings(BaseSettings):
         if self.key_provider == "aws-kms" and self.kms_key_id is None:
             raise ValueError("KMS_KEY_ID is needed with KEY_PROVIDER=aws-kms")
         return self
+
+    @property
+    def trusted_wrapping_keys(self) -> tuple[str, ...]:
+        """Wrapping keys that backups may name, beside the present one: RESTORE_WRAPPING_KEYS, comma-separated."""
+        return tuple(each.strip() for each in self.restore_wrapping_keys.split(",") if each.strip())
 
     @property
     def broker_url(self) -> str:

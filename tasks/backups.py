@@ -50,6 +50,8 @@ def verify_backups() -> None:
     try:
         report = verify(
             transaction=core.transaction,
+            engine=core.engine,
+            trusted=core.settings.trusted_wrapping_keys,
             keyring=core.keyring,
             bucket=bucket,
             metrics=core.metrics,
@@ -71,11 +73,19 @@ def expire_backups() -> None:
         report = expire(
             transaction=core.transaction,
             engine=core.engine,
+            keyring=core.keyring,
             bucket=bucket,
             metrics=core.metrics,
             retention=timedelta(days=core.settings.backup_retention_days),
+            trusted=core.settings.trusted_wrapping_keys,
         )
-        expire_manifests(core.transaction, bucket, retention=timedelta(days=core.settings.backup_retention_days))
+        expire_manifests(
+            core.transaction,
+            core.keyring,
+            bucket,
+            retention=timedelta(days=core.settings.backup_retention_days),
+            trusted=core.settings.trusted_wrapping_keys,
+        )
     except (Transient, Unavailable) as exc:
         _log.warning("backups.expiry_put_off", detail=exc.detail)
         return

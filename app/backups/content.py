@@ -101,10 +101,17 @@ class Content(_Part):
         return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude=left_out))).digest()
 
 
-class Tombstone(_Part):
+class Signed(_Part):
+    """What steers a restore or an expiry; see ``app.backups.authentic``. Without a signature it steers nothing."""
+
+    key: KeyContent | None = None
+    digest_sealed: bytes | None = None
+
+
+class Tombstone(Signed):
     """Says that a session was erased: from here on there is nothing to restore, and what is older expires."""
 
-    format: Literal["latchkey-tombstone-1"] = "latchkey-tombstone-1"
+    format: Literal["latchkey-tombstone-1", "latchkey-tombstone-2"] = "latchkey-tombstone-2"
     backed_up_at: AwareDatetime
     tenant_id: str
     session_id: str

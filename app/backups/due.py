@@ -15,6 +15,7 @@ from sqlalchemy import ColumnClause, DateTime, Integer, Text, column, func, sele
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
+from app.backups.authentic import Signer
 from app.backups.content import Content, SessionContent, TenantContent, Tombstone, encode
 from app.backups.names import ObjectName
 from app.backups.wrappings import describe_key
@@ -42,6 +43,11 @@ def tenant_place(tenant_id: str, session_id: str) -> Place:
 def digest_place(tenant_id: str, session_id: str) -> Place:
     """Where the digest of a session's backup is sealed."""
     return Place("backup-digest", tenant_id, session_id)
+
+
+def tombstone_place(tenant_id: str, session_id: str) -> Place:
+    """Where a session's tombstone is signed for."""
+    return Place("backup-tombstone", tenant_id, session_id)
 
 
 def count_due(db: DatabaseSession) -> int:
@@ -75,16 +81,18 @@ def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     return [Due(session, tenant, key) for session, tenant, key in rows]
 
 
-def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, ObjectName]:
+def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectName]:
     """Write a due session's object and its name: its backup, or its tombstone when it was erased.
 
     Raises:
         SealBroken, KeyUnavailable, Transient: its key is not to be had.
     """
-    session = due.session
+    session, keyring = due.session, signer.keyring
     now = after_last(now, session.backed_up_at)
     if due.key is None or session.session_sealed is None:
-        return make_tombstone(tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now)
+        return make_tombstone(
+            signer, tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now
+        )
     content = Content(
         backed_up_at=now,
         tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
@@ -100,9 +108,16 @@ def make_object(due: Due, keyring: KeyRing, now: datetime) -> tuple[bytes, Objec
     return body, ObjectName(session.tenant_id, session.id, now, session.version, due.key.id, checksum)
 
 
-def make_tombstone(*, tenant_id: str, session_id: str, version: int, now: datetime) -> tuple[bytes, ObjectName]:
-    """Write a tombstone and its name. It says nothing of the person."""
+def make_tombstone(
+    signer: Signer, *, tenant_id: str, session_id: str, version: int, now: datetime
+) -> tuple[bytes, ObjectName]:
+    """Write a tombstone and its name. It says nothing of the person.
+
+    Raises:
+        SealBroken, KeyUnavailable, Transient: the key that signs is not to be had.
+    """
     content = Tombstone(backed_up_at=now, tenant_id=tenant_id, session_id=session_id, version=version)
+    content = signer.sign(content, tombstone_place(tenant_id, session_id))
     body, checksum = encode(content)
     return body, ObjectName(tenant_id, session_id, now, version, None, checksum)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from telethon.sessions import StringSession
 
+from app.backups.authentic import check_signature
 from app.backups.bucket import Bucket
-from app.backups.content import BackupCorrupt, Content, decode
-from app.backups.due import digest_place, tenant_place
+from app.backups.content import BackupCorrupt, Content, Tombstone, decode
+from app.backups.due import digest_place, tenant_place, tombstone_place
 from app.backups.names import ObjectName
 from app.backups.wrappings import BackupKeys, OpenedKey
 from app.errors import SealBroken
@@ -45,6 +46,33 @@ def download_backup(bucket: Bucket, name: ObjectName) -> Content:
     if said != name:
         raise BackupCorrupt("It is of something else than its name says.")
     return content
+
+
+def check_tombstone(bucket: Bucket, name: ObjectName, keys: BackupKeys) -> None:
+    """Make sure that a session was erased: that somebody with a key of ours says so.
+
+    Raises:
+        ObjectMissing: it is not there.
+        BackupCorrupt: it is not what was stored, or not ours.
+        KeyUnavailable, Transient: see ``BackupKeys.unwrap``.
+    """
+    content = decode(bucket.get(name.object_key), Tombstone, checksum=name.checksum)
+    said = (content.tenant_id, content.session_id, content.backed_up_at, content.version, None, name.checksum)
+    if said != tuple(name):
+        raise BackupCorrupt("It is of something else than its name says.")
+    check_signature(content, tombstone_place(name.tenant_id, name.session_id), keys)
+
+
+def check_object(bucket: Bucket, name: ObjectName, keys: BackupKeys) -> None:
+    """Make sure that an object is ours, whether it is a backup or a tombstone.
+
+    Raises:
+        as ``check_tombstone`` and ``open_backup``.
+    """
+    if name.is_tombstone:
+        check_tombstone(bucket, name, keys)
+    else:
+        open_backup(name, download_backup(bucket, name), keys)
 
 
 def open_backup(name: ObjectName, content: Content, keys: BackupKeys) -> OpenedBackup:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     distinct,
     func,
     select,
@@ -76,6 +77,10 @@ class RestorePlan:
             self._connection.execute(insert(_plan).on_conflict_do_nothing(), rows)
             count += len(page)
         return count
+
+    def ask(self, query: TextClause, **parameters: object) -> list[str]:
+        """The first column of a query that may name the plan, ``restore_plan``."""
+        return list(self._connection.scalars(query, parameters))
 
     def count_sessions(self, at: datetime | None) -> int:
         """Count the sessions that had a backup at a time (None: now)."""

@@ -2,7 +2,7 @@
 
 1. List the bucket, and read the manifests, which say what should be there as well.
 2. For each session take its newest backup of the asked time. One that is missing or corrupt is reported, and the one before
-   serves in its place; a tombstone means that there is nothing to restore.
+   serves in its place; a tombstone that is ours means that there is nothing to restore.
 3. Each backup is opened for real before its row is written. What was in use comes back ``quarantined``: it is validated before
    anybody can use it, and not before the longest lease of the time before is over. A row that is as new is left alone.
 
@@ -11,7 +11,7 @@ May be killed and repeated at any point: what is restored already counts as left
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from app.backups.content import BackupCorrupt
 from app.backups.due import list_found_objects
 from app.backups.manifest import read_manifest
 from app.backups.names import MANIFESTS, SESSIONS, ObjectName, parse_name, tenant_prefix
-from app.backups.opening import OpenedBackup, download_backup, open_backup
+from app.backups.opening import OpenedBackup, check_tombstone, download_backup, open_backup
 from app.backups.plan import Candidate, RestorePlan, open_plan
 from app.backups.rows import RestoreOptions, write_sessions
 from app.backups.wrappings import BackupKeys
@@ -69,6 +69,7 @@ def restore_sessions(
     keyring: KeyRing,
     bucket: Bucket,
     actor: str,
+    trusted: Collection[str] = (),
     at: datetime | None = None,
     tenant_id: str | None = None,
     dry_run: bool = False,
@@ -79,6 +80,7 @@ def restore_sessions(
 
     Args:
         engine: for the connection that holds the plan.
+        trusted: wrapping keys that may be asked, beside the present one and those that the database knows.
         at: bring back what was backed up then; None: the newest.
         tenant_id: only this tenant's; None: everybody's.
         dry_run: do everything, opening included, but write no row (unwraps are audited all the same).
@@ -93,10 +95,10 @@ def restore_sessions(
         Permanent: the bucket refuses to be listed.
     """
     report = RestoreReport()
-    keys = BackupKeys(bucket, keyring, why="to restore backups")
+    keys = BackupKeys(bucket, keyring, why="to restore backups", trusted=trusted)
     options = RestoreOptions(actor=actor, dry_run=dry_run, validate_after=validate_after)
     with open_plan(engine) as plan, ThreadPoolExecutor(PARALLEL, thread_name_prefix="restore") as threads:
-        _make_plan(plan, bucket, tenant_id, report)
+        _make_plan(plan, bucket, keys, tenant_id, report)
         report.sessions, done = plan.count_sessions(at), 0
         on_progress(0, report.sessions)
         for page in plan.pages(at, limit=BATCH_SESSIONS):
@@ -116,12 +118,14 @@ def restore_sessions(
     return report
 
 
-def _make_plan(plan: RestorePlan, bucket: Bucket, tenant_id: str | None, report: RestoreReport) -> None:
+def _make_plan(
+    plan: RestorePlan, bucket: Bucket, keys: BackupKeys, tenant_id: str | None, report: RestoreReport
+) -> None:
     prefix = SESSIONS if tenant_id is None else tenant_prefix(tenant_id)
     plan.add((name for key in bucket.list_keys(prefix) if (name := parse_name(key)) is not None), listed=True)
     for object_key in bucket.list_keys(MANIFESTS):
         try:
-            names = [name for name in read_manifest(bucket, object_key) if tenant_id in (None, name.tenant_id)]
+            names = [name for name in read_manifest(bucket, object_key, keys) if tenant_id in (None, name.tenant_id)]
         except Permanent as exc:
             report.problems.append(_problem(object_key, exc))
             continue
@@ -142,9 +146,11 @@ def _find(bucket: Bucket, keys: BackupKeys, of_the_past: bool, candidates: Seque
     # Older ones that are not listed have expired, as far as anybody can tell.
     for candidate in (candidates[0], *(older for older in candidates[1:] if older.listed)):
         name = candidate.name
-        if name.is_tombstone:
-            return _Found(name.session_id, None, True, problems)
         try:
+            if name.is_tombstone:
+                _check_listed(candidate)
+                check_tombstone(bucket, name, keys)
+                return _Found(name.session_id, None, True, problems)
             opened = replace(_open(bucket, keys, candidate), superseded=of_the_past or bool(problems))
         except Permanent as exc:  # one that the bucket refuses to hand out, too
             problems.append((name, exc))
@@ -153,9 +159,13 @@ def _find(bucket: Bucket, keys: BackupKeys, of_the_past: bool, candidates: Seque
     return _Found(candidates[0].name.session_id, None, False, problems)
 
 
-def _open(bucket: Bucket, keys: BackupKeys, candidate: Candidate) -> OpenedBackup:
+def _check_listed(candidate: Candidate) -> None:
     if not candidate.listed:
         raise ObjectMissing("A manifest lists it, and the bucket does not.")
+
+
+def _open(bucket: Bucket, keys: BackupKeys, candidate: Candidate) -> OpenedBackup:
+    _check_listed(candidate)
     return open_backup(candidate.name, download_backup(bucket, candidate.name), keys)
 
 

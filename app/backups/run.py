@@ -17,6 +17,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from app.backups.alone import alone
+from app.backups.authentic import Signer, make_signer
 from app.backups.bucket import PARALLEL, Bucket
 from app.backups.due import Due, count_due, find_due, list_objects, make_object, mark_backed_up, read_clock
 from app.backups.manifest import store_manifest
@@ -81,7 +82,8 @@ def back_up_sessions(
         report = BackupReport(run_id=new_id("bak"), started_at=utc_now())
         store_wrappings(transaction, bucket)
         try:
-            run = _Run(transaction, keyring, bucket, batch_rows, report, keys_away={})
+            signer = make_signer(transaction, keyring)
+            run = _Run(transaction, signer, bucket, batch_rows, report, keys_away={})
             _run(run, time.monotonic() + limit_seconds, on_progress)
         finally:
             for outcome in ("backed_up", "erased", "failed"):
@@ -92,7 +94,7 @@ def back_up_sessions(
 
 class _Run(NamedTuple):
     transaction: Transaction
-    keyring: KeyRing
+    signer: Signer
     bucket: Bucket
     batch_rows: int
     report: BackupReport
@@ -129,7 +131,13 @@ def _back_up_batch(run: _Run, threads: ThreadPoolExecutor, batch: Sequence[Due],
             raise away
         return
     store_manifest(
-        run.bucket, run_id=report.run_id, started_at=report.started_at, part=part, created_at=now, objects=names
+        run.bucket,
+        run.signer,
+        run_id=report.run_id,
+        started_at=report.started_at,
+        part=part,
+        created_at=now,
+        objects=names,
     )
     with run.transaction() as db:
         list_objects(db, names)
@@ -145,7 +153,7 @@ def _store(run: _Run, due: Due, now: datetime) -> ObjectName | AppError:
     if key_id in run.keys_away:  # asked once a run is enough
         return run.keys_away[key_id]
     try:
-        body, name = make_object(due, run.keyring, now)
+        body, name = make_object(due, run.signer, now)
         run.bucket.put(name.object_key, body)
     except (SealBroken, KeyUnavailable) as exc:
         _log.error("backup.key_away", key_id=key_id, detail=exc.detail)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.bucket import Bucket, ObjectMissing
 from app.backups.content import BackupCorrupt
-from app.backups.names import ObjectName, parse_name
+from app.backups.gaps import find_gaps
+from app.backups.manifest import read_manifest
+from app.backups.names import MANIFESTS, ObjectName, parse_name
 from app.backups.opening import download_backup, open_backup
 from app.backups.wrappings import BackupKeys
 from app.database import Transaction
@@ -22,42 +25,58 @@ from app.models import BackupObject, TelegramSession
 from app.vault.audit import record_event
 from app.vault.keyring import KeyRing
 
+_MANIFESTS = 20  # the newest, looked at each time
+
 _log = get_logger(__name__)
 
 
 @dataclass
 class VerifyReport:
-    """What a sample looked like. Keys of objects; ``unavailable``: the key encryption key, or the object, was not to be had."""
+    """What a sample looked like. Keys of objects; ``unavailable``: the key encryption key, or the object, was not to be had.
+
+    ``gaps``: ids of living sessions whose newest backup is not in the bucket. ``foreign``: tombstones and manifests not ours.
+    """
 
     verified: list[str] = field(default_factory=list)
     corrupt: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     unavailable: list[str] = field(default_factory=list)
+    gaps: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
         """Whether every object of the sample opened."""
-        return not (self.corrupt or self.missing or self.unavailable)
+        return not (self.corrupt or self.missing or self.unavailable or self.gaps or self.foreign)
 
 
 def verify_backups(
     *,
     transaction: Transaction,
+    engine: Engine,
     keyring: KeyRing,
     bucket: Bucket,
     metrics: Metrics,
     actor: str,
+    trusted: Collection[str] = (),
     sample: int = 20,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> VerifyReport:
-    """Open the newest backup of ``sample`` sessions chosen at random, each with an audit row.
+    """Open the newest backup of ``sample`` random sessions, each with an audit row; and look at the bucket as a whole.
 
-    What is missing or corrupt is logged, counted, and backed up again by the next run.
+    What is missing or corrupt is logged, counted, and backed up again by the next run. So is a living session whose newest
+    backup is not there (a gap). The newest manifests are read; one that is not ours is reported.
+
+    Args:
+        engine: for the connection that holds the bucket's listing.
+        trusted: see ``BackupKeys``.
 
     Raises:
         Transient: the bucket or the key provider is away.
     """
-    report, keys = VerifyReport(), BackupKeys(bucket, keyring, why="to verify backups")
+    report, keys = VerifyReport(), BackupKeys(bucket, keyring, why="to verify backups", trusted=trusted)
+    _look_at_whole(report, transaction, engine, bucket, keys)
+    metrics.backup_gaps.set(len(report.gaps))
     with transaction() as db:
         chosen = _choose(db, sample)
     for done, name in enumerate(chosen, start=1):
@@ -68,6 +87,25 @@ def verify_backups(
             _note(db, name, outcome, reason, actor)
         on_progress(done, len(chosen))
     return report
+
+
+def _look_at_whole(
+    report: VerifyReport, transaction: Transaction, engine: Engine, bucket: Bucket, keys: BackupKeys
+) -> None:
+    gaps = find_gaps(transaction=transaction, engine=engine, bucket=bucket, keys=keys)
+    report.gaps, report.foreign = gaps.sessions, gaps.foreign
+    newest = deque(bucket.list_keys(MANIFESTS), maxlen=_MANIFESTS)
+    for object_key in newest:
+        try:
+            list(read_manifest(bucket, object_key, keys))
+        except BackupCorrupt:
+            report.foreign.append(object_key)
+        except Permanent as exc:  # its key is not to be had: what is sealed under the same key says so
+            _log.warning("backups.manifest_not_read", manifest=object_key, detail=exc.detail)
+    if report.gaps:
+        _log.error("backups.gaps", sessions=len(report.gaps), first=report.gaps[:5])
+    for object_key in report.foreign:
+        _log.error("backups.foreign_object", object=object_key)
 
 
 def _choose(db: DatabaseSession, sample: int) -> list[ObjectName]:

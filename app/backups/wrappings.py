@@ -7,6 +7,7 @@ too, and the old key encryption key is not needed any more.
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from sqlalchemy import select
@@ -71,9 +72,13 @@ class BackupKeys:
 
     Args:
         why: for the audit of the unwraps.
+        trusted: wrapping keys (ARNs of KMS) that may be asked, beside the one that wraps now and those that the database knows.
+            Any other key that an object names may be somebody else's, who planted the object: it is not asked.
     """
 
-    def __init__(self, bucket: Bucket, keyring: KeyRing, *, why: str) -> None:
+    def __init__(self, bucket: Bucket, keyring: KeyRing, *, why: str, trusted: Collection[str] = ()) -> None:
+        self._trusted: frozenset[str] | None = None
+        self._listed = frozenset(trusted)
         self._bucket = bucket
         self._keyring = keyring
         self._why = why
@@ -99,6 +104,11 @@ class BackupKeys:
     def _try_each(self, stored: KeyContent) -> OpenedKey | BackupCorrupt | KeyUnavailable:
         refusal: BackupCorrupt | KeyUnavailable = BackupCorrupt(f"Its key {stored.key_id} does not unwrap.")
         for content in (*self._newer_wrappings(stored.key_id), stored):
+            if not self._is_trusted(content):
+                refusal = BackupCorrupt(
+                    f"Its key was wrapped by {content.wrapping_key_id}, which is on no list of ours."
+                )
+                continue
             try:
                 return OpenedKey(content, self._keyring.unwrap(content.to_wrapped(), self._why))
             except SealBroken:
@@ -106,6 +116,13 @@ class BackupKeys:
             except KeyUnavailable as exc:
                 refusal = exc
         return refusal
+
+    def _is_trusted(self, content: KeyContent) -> bool:
+        if content.provider == "local":  # a key is in the file, or it is not
+            return True
+        if self._trusted is None:
+            self._trusted = self._listed | self._keyring.known_wrapping_keys()
+        return content.wrapping_key_id in self._trusted
 
     def _newer_wrappings(self, key_id: str) -> list[KeyContent]:
         found = []

@@ -19,6 +19,7 @@ from app.database import unavailable_when_away
 from app.errors import Conflict, Unavailable
 from app.migrations import current_revision, migrate
 
+_OUTCOMES = {"gaps": "no backup of"}
 _BUSY = "Another run is under way; it does the work."
 
 
@@ -54,6 +55,8 @@ def _verify(sample: int) -> None:
     with open_core() as core, progress_bar("verifying") as show:
         report = verify_backups(
             transaction=core.transaction,
+            engine=core.engine,
+            trusted=core.settings.trusted_wrapping_keys,
             keyring=core.keyring,
             bucket=make_bucket(core.settings),
             metrics=core.metrics,
@@ -62,9 +65,9 @@ def _verify(sample: int) -> None:
             on_progress=show,
         )
     click.echo(f"{len(report.verified):,} opened")
-    for outcome in ("corrupt", "missing", "unavailable"):
-        for object_key in getattr(report, outcome):
-            click.echo(f"{outcome:>11}  {object_key}", err=True)
+    for outcome in ("corrupt", "missing", "unavailable", "gaps", "foreign"):
+        for what in getattr(report, outcome):
+            click.echo(f"{_OUTCOMES.get(outcome, outcome):>11}  {what}", err=True)
     if not report.good:
         raise click.ClickException(
             "Not every backup opens. What is corrupt or missing is backed up again by the next run."
@@ -78,14 +81,18 @@ def _expire() -> None:
         report = expire_backups(
             transaction=core.transaction,
             engine=core.engine,
+            keyring=core.keyring,
             bucket=make_bucket(core.settings),
             metrics=core.metrics,
             retention=timedelta(days=core.settings.backup_retention_days),
+            trusted=core.settings.trusted_wrapping_keys,
             limit_seconds=24 * 3600,
         )
     if report is None:
         raise Conflict(_BUSY)
     click.echo(f"{report.expired:,} of {report.looked_at:,} objects expired, {report.kept:,} are kept by the bucket")
+    for object_key in report.foreign:
+        click.echo(f"{'not ours':>11}  {object_key}", err=True)
 
 
 @backup.command("status")

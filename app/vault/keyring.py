@@ -165,6 +165,17 @@ class KeyRing:
             self._add(db, wrapped, now)
         return key_id
 
+    def known_wrapping_keys(self) -> frozenset[str]:
+        """The wrapping keys that are ours: the one that wraps now, and those that the database's own keys name.
+
+        Raises:
+            KeyUnavailable, Transient: the one that wraps cannot be asked.
+        """
+        probe = self.provider.wrap(key_id="which-wrapping-key", data_key=os.urandom(DATA_KEY_BYTES))
+        with self._transaction() as db:
+            known = db.scalars(select(EncryptionKey.wrapping_key_id).distinct()).all()
+        return frozenset({probe.wrapping_key_id, *known})
+
     def forget(self) -> None:
         """Drop every unwrapped key, and which one is active; the next use reads again."""
         with self._lock:

@@ -57,6 +57,7 @@ class Custody:
         """Verify a sample."""
         return verify_backups(
             transaction=self.vault.transaction,
+            engine=self.vault.engine,
             keyring=self.vault.keyring,
             bucket=self.bucket,
             metrics=make_metrics(),
@@ -69,6 +70,7 @@ class Custody:
         report = expire_backups(
             transaction=self.vault.transaction,
             engine=self.vault.engine,
+            keyring=self.vault.keyring,
             bucket=self.bucket,
             metrics=make_metrics(),
             **({"retention": timedelta(days=30)} | options),

@@ -20,6 +20,7 @@ from app.backups.due import find_due, mark_backed_up
 from app.backups.manifest import read_manifest
 from app.backups.names import KEYS, MANIFESTS, ObjectName
 from app.backups.run import back_up_sessions
+from app.backups.wrappings import BackupKeys
 from app.clock import utc_now
 from app.errors import Permanent, Transient
 from app.metrics import StateCollector, make_metrics
@@ -73,7 +74,8 @@ def test_the_manifest_lists_what_the_run_stored(custody: Custody) -> None:
     custody.back_up(batch_rows=2)
     manifests = list(custody.bucket.list_keys(MANIFESTS))
     assert len(manifests) == 3
-    listed = {name for key in manifests for name in read_manifest(custody.bucket, key)}
+    keys = BackupKeys(custody.bucket, custody.vault.keyring, why="a test")
+    listed = {name for key in manifests for name in read_manifest(custody.bucket, key, keys)}
     assert listed == set(custody.names())
     assert len(list(custody.bucket.list_keys(KEYS))) == 1
 

@@ -59,7 +59,7 @@ def healthz() -> dict[str, str]:
 def readyz() -> dict[str, object] | Response:
     """Say whether this process can serve
 
-    Asks every dependency, each for two seconds at most. What each one said is told on the metrics address only, if there is one.
+    Asks every dependency, each for two seconds at most. What they said is told on the metrics address only, if there is one.
     """
     ready, checks = parts().readiness.look()
     if not _for_operators():
