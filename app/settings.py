@@ -6,10 +6,11 @@ setting raises ``SettingsError`` with one line that names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -193,16 +194,52 @@ class Settings(BaseSettings):
         return parse_dc_address(self.telegram_dc_address) if self.telegram_dc_address else None
 
 
+SECRET_SETTINGS = (
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "REDIS_URL",
+    "CELERY_BROKER_URL",
+    "TELEGRAM_API_HASH",
+    "TELEGRAM_PROXY",
+    "TELEGRAM_BOT_TOKEN",
+)
+"""Each may come from a file instead: ``DATABASE_URL_FILE=/run/secrets/database_url``."""
+
+
 def load_settings() -> Settings:
-    """Read the environment and ``.env``.
+    """Read the environment and ``.env``, and the files that hold secrets.
 
     Raises:
         SettingsError: a setting is missing or senseless; the message is one line that names each.
     """
     try:
-        return Settings()
+        return Settings(**_read_secrets(os.environ))
     except ValidationError as exc:
         raise SettingsError("; ".join(_one_line(error) for error in exc.errors())) from None
+
+
+def _read_secrets(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The secrets that files hold, by the names of the settings.
+
+    Raises:
+        SettingsError: a file cannot be read or is empty, or the setting is given both ways.
+    """
+    found = {}
+    for name in SECRET_SETTINGS:
+        path = environment.get(f"{name}_FILE", "").strip()
+        if not path:
+            continue
+        if environment.get(name, "").strip():
+            raise SettingsError(f"{name} and {name}_FILE are both set: leave one out")
+        try:
+            secret = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            why = exc.strerror if isinstance(exc, OSError) else "it is no text"
+            raise SettingsError(f"{name}_FILE: {path} cannot be read: {why}") from None
+        if not secret:
+            raise SettingsError(f"{name}_FILE: {path} is empty")
+        found[name.lower()] = secret
+    return found
 
 
 def _one_line(error: object) -> str:

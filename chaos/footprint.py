@@ -17,7 +17,9 @@ MORE_MEMORY_BYTES = 60 * 1024 * 1024
 MORE_MEMORY_OF_BACKUPS_BYTES = 120 * 1024 * 1024
 """Of the background worker: every backup makes a client of S3 anew, in each thread's part of the heap. In calm weather that
 levels off 60 MiB above the beginning."""
-MORE_DESCRIPTORS = 60  # a client of Redis keeps the connections that its busiest moment asked for, 50 at most
+MORE_DESCRIPTORS = (
+    85  # pools keep what their busiest moment asked for: Redis 50 at most, PostgreSQL 12, S3 8, and threads
+)
 MORE_THREADS = 24  # what the pools of a process that has just begun do not have yet
 TELEGRAM_CONNECTIONS = 3  # validations go on
 _LOOKS, _LOOK_SECONDS = 20, 0.5

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from app.errors import SettingsError
 from app.setting_values import check_http_url, check_redis_url, split_proxy
+from app.settings import load_settings
 from tests.builders import make_settings
 from tests.telegram.test_connection import ME, connection_to
 
@@ -75,3 +76,40 @@ def test_a_tenants_own_proxy_is_refused_before_anything_is_sent() -> None:
     with pytest.raises(SettingsError, match="ASCII") as refused:
         asyncio.run(connection.open())
     assert SECRET not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "says"),
+    [
+        ({}, "from-a-file\n", None),
+        ({"TELEGRAM_API_HASH": "both"}, "from-a-file", "both set"),
+        ({}, " \n", "is empty"),
+        ({}, None, "cannot be read"),
+    ],
+)
+def test_a_secret_comes_from_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: dict[str, str], content: str | None, says: str | None
+) -> None:
+    """NAME_FILE instead of NAME; a file that is not there, or both at once, is told in one line without the secret."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TELEGRAM_API_HASH", raising=False)
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_text(content)
+    settings = {
+        "DATABASE_URL": "postgresql://x@y/z",
+        "REDIS_URL": "redis://127.0.0.1",
+        "TELEGRAM_API_ID": "1",
+        "TELEGRAM_API_HASH_FILE": str(path),
+        "KEY_PROVIDER": "aws-kms",
+        "KMS_KEY_ID": "alias/x",
+    }
+    for name, value in (settings | given).items():
+        monkeypatch.setenv(name, value)
+    if says is None:
+        assert load_settings().telegram_api_hash.get_secret_value() == "from-a-file"
+        return
+    with pytest.raises(SettingsError, match=says) as refused:
+        load_settings()
+    assert "TELEGRAM_API_HASH" in str(refused.value)
+    assert "from-a-file" not in str(refused.value)

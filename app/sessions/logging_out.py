@@ -51,6 +51,9 @@ _VISIT_SECONDS = 40.0
 _PAUSES_SECONDS = (5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
 _KEY_AWAY_SECONDS = 300.0
 
+_FORGOTTEN: dict[str, object] = dict.fromkeys(("username", "first_name", "phone_masked"))
+"""Who the session was of, as people would recognise it: a session that has ended needs none of it."""
+
 _log = get_logger(__name__)
 
 
@@ -175,13 +178,17 @@ def _finish_erased(core: Core, session_id: str) -> LogOut:
 
 def _ended() -> dict[str, object]:
     status = case((TelegramSession.status == "revoking", "revoked"), else_=TelegramSession.status)
-    return ERASED | {
-        "status": status,
-        "version": TelegramSession.version + 1,
-        "updated_at": database_now(),
-        "logout_pending": False,
-        "next_logout_at": None,
-    }
+    return (
+        ERASED
+        | _FORGOTTEN
+        | {
+            "status": status,
+            "version": TelegramSession.version + 1,
+            "updated_at": database_now(),
+            "logout_pending": False,
+            "next_logout_at": None,
+        }
+    )
 
 
 def _tell(core: Core, db: DatabaseSession, row: TelegramSession, *, action: str) -> None:
