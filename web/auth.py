@@ -10,10 +10,11 @@ from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 from flask import g, request
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import Forbidden, Unauthenticated
 from app.logins.service import Reader
-from app.tenants.keys import Caller, Scope, authenticate
+from app.tenants.keys import Caller, Scope, authenticate, authenticate_in
 from web.limits import Limit, charge
 from web.parts import parts
 
@@ -47,6 +48,11 @@ def needs_any_key() -> Callable[[View], View]:
 def needs_login_reader(*, limit: Limit = "by method") -> Callable[[View], View]:
     """Let a view of one login be called with an API key of scope ``logins`` or with ``Login-Secret``."""
     return _guarded(Access("logins", login_secret=True, limit=limit), _identify_reader)
+
+
+def needs_login_answerer() -> Callable[[View], View]:
+    """As ``needs_login_reader``, for what a user types: the key is looked at in the transaction that reads the login."""
+    return _guarded(Access("logins", login_secret=True, limit="own"), _note_reader)
 
 
 def current_caller() -> Caller:
@@ -86,12 +92,38 @@ def _identify_reader() -> None:
     g.reader = Reader(tenant_id=current_caller().tenant_id, actor=current_caller().actor)
 
 
+def _note_reader() -> None:
+    """Note who reads; an API key is authenticated when the login is read.
+
+    Raises:
+        Unauthenticated: there is neither a key nor a secret.
+    """
+    secret = request.headers.get("Login-Secret")
+    if secret is not None and "Authorization" not in request.headers:
+        g.reader = Reader(client_secret=secret)
+        return
+    key, address = _bearer(), request.remote_addr
+
+    def identify(db: DatabaseSession) -> str:
+        return _admit(authenticate_in(db, key=key, address=address), "logins").tenant_id
+
+    g.reader = Reader(identify=identify)
+
+
 def _authenticate(scope: Scope | None) -> None:
+    _admit(authenticate(parts().core.transaction, key=_bearer(), address=request.remote_addr), scope)
+
+
+def _bearer() -> str:
     authorization = request.authorization
     if authorization is None or authorization.type != "bearer" or not authorization.token:
         raise Unauthenticated("Send an API key: Authorization: Bearer lk_…")
-    caller = authenticate(parts().core.transaction, key=authorization.token, address=request.remote_addr)
+    return authorization.token
+
+
+def _admit(caller: Caller, scope: Scope | None) -> Caller:
     g.caller = caller
     g.log_fields = {"tenant_id": caller.tenant_id, "api_key_id": caller.key_id}
     if scope is not None and scope not in caller.scopes:
         raise Forbidden(f"This API key lacks the scope {scope}.")
+    return caller

@@ -37,12 +37,14 @@ def always_allow() -> None:
 class Reader:
     """Who looks: a tenant (by its API key) or whoever holds the login's own client secret. One of the two is set.
 
-    ``actor`` is how the audit names a tenant's key.
+    ``actor`` is how the audit names a tenant's key. ``identify`` says whose an API key is, in the transaction that reads the
+    login, so that one serves for both; it raises ``Unauthenticated`` or ``Forbidden``.
     """
 
     tenant_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)
     actor: str | None = None
+    identify: Callable[[DatabaseSession], str] | None = field(default=None, repr=False)
 
 
 def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
@@ -68,7 +70,8 @@ def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Logi
     Raises:
         NotFound: there is none, it is another tenant's, or the secret is another login's.
     """
-    return _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+    tenant_id = reader.identify(db) if reader.identify is not None else reader.tenant_id
+    return _readable(get_login(db, login_id=login_id, tenant_id=tenant_id), reader, tenant_id=tenant_id)
 
 
 def show_login(core: Core, login: Login, *, reader: Reader | None = None) -> LoginView:
@@ -190,8 +193,8 @@ def _attempts_left(login: Login) -> int:
     return login.password_attempts_left or 0
 
 
-def _readable(login: Login, reader: Reader) -> Login:
-    if reader.tenant_id is not None:
+def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
+    if tenant_id is not None:
         return login
     # In constant time, so that a secret cannot be guessed byte by byte.
     if reader.client_secret is None or not hmac.compare_digest(

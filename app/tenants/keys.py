@@ -203,22 +203,27 @@ def authenticate(transaction: Transaction, *, key: str, address: str | None = No
         Unavailable: the database is away.
     """
     with transaction() as db:
-        row = db.scalar(
-            select(ApiKey)
-            .join(Tenant, Tenant.id == ApiKey.tenant_id)
-            .where(
-                ApiKey.key_hash == hash_secret(key),
-                ApiKey.revoked_at.is_(None),
-                or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-                Tenant.disabled_at.is_(None),
-            )
+        return authenticate_in(db, key=key, address=address)
+
+
+def authenticate_in(db: DatabaseSession, *, key: str, address: str | None) -> Caller:
+    """As ``authenticate``, in the caller's transaction."""
+    row = db.scalar(
+        select(ApiKey)
+        .join(Tenant, Tenant.id == ApiKey.tenant_id)
+        .where(
+            ApiKey.key_hash == hash_secret(key),
+            ApiKey.revoked_at.is_(None),
+            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+            Tenant.disabled_at.is_(None),
         )
-        if row is None:
-            raise Unauthenticated("This API key is not valid.")
-        if row.networks and not is_inside(address, row.networks):
-            raise Forbidden("This API key may not be used from this address.", code="network_not_allowed")
-        _note_use(db, row, now=utc_now())
-        return Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+    )
+    if row is None:
+        raise Unauthenticated("This API key is not valid.")
+    if row.networks and not is_inside(address, row.networks):
+        raise Forbidden("This API key may not be used from this address.", code="network_not_allowed")
+    _note_use(db, row, now=utc_now())
+    return Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
 
 
 def read_networks(networks: Sequence[str]) -> list[str]:

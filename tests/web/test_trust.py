@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from sqlalchemy import event
 
 from app.clock import utc_now
 from app.core import Core
@@ -470,3 +471,22 @@ def test_the_audit_is_filtered_and_exported(alice: Caller, bob: Caller) -> None:
     assert [event["action"] for event in events] == ["login.started"] * 4
     assert all(event["actor"] == f"api-key:{alice.key_id}" for event in events)
     problem(alice.get("/v1/audit?since=yesterday"), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_a_password_takes_one_transaction(alice: Caller, core: Core, by_key: bool) -> None:
+    """Who types it is looked at in the transaction that reads the login, by API key and by the login's own secret."""
+    login = alice.start_login()
+    PlayingWorker(core, login["id"]).ask_password()
+    caller, begun = alice if by_key else with_secret(alice, login), list[int]()
+    assert alice.get("/v1/sessions").status_code == 200  # the key's use is noted once a minute
+
+    def count(_: object) -> None:
+        begun.append(1)
+
+    event.listen(core.engine, "begin", count)
+    try:
+        assert caller.post(f"/v1/logins/{login['id']}/password", {"password": "x"}).status_code == 202
+    finally:
+        event.remove(core.engine, "begin", count)
+    assert len(begun) == 1

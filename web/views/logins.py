@@ -20,7 +20,7 @@ from app.logins.view import LoginView
 from app.tenants.keys import Caller
 from app.tenants.limits import Quota
 from app.tenants.own_settings import check_allowed
-from web.auth import current_caller, current_reader, needs, needs_login_reader
+from web.auth import current_caller, current_reader, needs, needs_login_answerer, needs_login_reader
 from web.limits import charge_code
 from web.openapi import answers, answers_problems
 from web.parts import parts
@@ -144,7 +144,7 @@ def qr_png(login_id: str) -> Response:
 
 @logins.post("/<id:login_id>/password")
 @answers_problems("not_waiting_for_password", "rate_limited")
-@needs_login_reader(limit="own")
+@needs_login_answerer()
 @logins.input(PasswordBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_password(login_id: str, body: PasswordBody) -> LoginView:
@@ -160,7 +160,7 @@ def post_password(login_id: str, body: PasswordBody) -> LoginView:
 
 @logins.post("/<id:login_id>/code")
 @answers_problems("not_waiting_for_code", "rate_limited")
-@needs_login_reader(limit="own")
+@needs_login_answerer()
 @logins.input(CodeBody, arg_name="body")
 @logins.output(LoginView, status_code=202, description="Passed on; the answer is the login's next version.")
 def post_code(login_id: str, body: CodeBody) -> LoginView:
