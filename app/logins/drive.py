@@ -39,6 +39,12 @@ class Drive:
         self._password = PasswordCheck(owned, link)
         self._owned = owned
         self._link = link
+        self._failed_at = 0.0
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether something was away since Telegram last answered: somebody may have scanned, and nobody asked."""
+        return max(self._failed_at, self._link.asked_at) > self._link.answered_at
 
     async def to_account(self) -> Account:
         """Go on until Telegram says who is logged in.
@@ -49,6 +55,7 @@ class Drive:
             LoginOver, OwnershipLost, HandOver: it is not this worker's to go on with.
         """
         failures, failed_at = 0, 0.0
+        self._failed_at = 0.0
         while True:
             try:
                 await self._link.connect()
@@ -71,7 +78,7 @@ class Drive:
                 self._owned.log.warning("login.refused", error=exc.error, method=exc.method)
                 raise LoginFailed(_REFUSALS.get(exc.error, "internal_error")) from exc
             failures = failures + 1 if time.monotonic() - failed_at < _CALM_SECONDS else 0
-            failed_at = time.monotonic()
+            failed_at = self._failed_at = time.monotonic()
             await self._link.pause(failures)
 
     async def _try_once(self) -> Account:

@@ -50,13 +50,15 @@ class Link:
     """See the module. Lives on the loop.
 
     ``account`` is who is logged in, once Telegram said so. ``token_updates`` counts ``updateLoginToken``: somebody accepted a
-    login token. ``key_is_new`` says that the auth key was made for the present connection, and so nobody can be logged in.
+    login token. ``asked_at`` and ``answered_at`` tell, by ``time.monotonic``, when a call was last begun, and last answered well.
+    ``key_is_new`` says that the auth key was made for the present connection, and so nobody can be logged in.
     """
 
     def __init__(self, owned: OwnedLogin) -> None:
         login, core, telegram = owned.login, owned.core, owned.telegram
         self.account: Account | None = None
         self.token_updates = 0
+        self.asked_at = self.answered_at = 0.0
         self.key_is_new = False
         self._owned = owned
         self._connection: TelegramConnection | None = None
@@ -169,8 +171,9 @@ class Link:
     async def pause(self, failures: int) -> None:
         """Wait after a failure: exponentially longer, with jitter, never past the login's life."""
         longest = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
-        seconds = min(longest * random.uniform(0.5, 1.0), self._owned.remaining_seconds())  # noqa: S311  # spreads load
-        await asyncio.sleep(max(0.0, seconds))
+        seconds, left = longest * random.uniform(0.5, 1.0), self._owned.remaining_seconds()  # noqa: S311  # spreads load
+        # After the life's end there is a last look, which may need several tries: it must not become a busy loop.
+        await asyncio.sleep(min(seconds, left) if left > 0 else seconds)
 
     # --- calls
 
@@ -265,8 +268,11 @@ class Link:
         self._caller.new_auth_key()
 
     async def _call(self, request: Any) -> Any:
+        self.asked_at = time.monotonic()
         try:
-            return await self._caller.call(self.connection, request)
+            answer = await self._caller.call(self.connection, request)
+            self.answered_at = time.monotonic()
+            return answer
         except PasswordNeeded:
             self.note_accepted()
             raise

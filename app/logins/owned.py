@@ -121,8 +121,11 @@ class OwnedLogin:
         """How long ago that was; None: there was no sign."""
         return None if self.scanned_at is None else time.monotonic() - self.scanned_at
 
-    async def within_life(self, work: asyncio.Task[T]) -> bool:
+    async def within_life(self, work: asyncio.Task[T], *, last_chance: bool = False) -> bool:
         """Let work go on for as long as the login lives and is this worker's.
+
+        Args:
+            last_chance: also when waiting is over, for the seconds that are left of the life.
 
         Returns:
             Whether the work came to its end; otherwise the time is up, and the work is cancelled.
@@ -131,7 +134,7 @@ class OwnedLogin:
             LoginOver, OwnershipLost, HandOver: it is not this worker's any more; the work is cancelled.
         """
         # Somebody may have scanned while no worker was there: a worker that comes late still asks once.
-        seconds = max(self.remaining_seconds(), END_EARLY_SECONDS if self.resumed else 0.0)
+        seconds = max(self.remaining_seconds(), END_EARLY_SECONDS if self.resumed or last_chance else 0.0)
         self._hold.task = work
         try:
             self._hold.check()

@@ -133,9 +133,13 @@ async def _drive_on(owned: OwnedLogin, link: Link, drive: Drive) -> RunOutcome:
 
 async def _account_in_time(owned: OwnedLogin, drive: Drive) -> Account:
     work = asyncio.create_task(drive.to_account())
-    if not await owned.within_life(work):
-        raise LoginExpired
-    return work.result()
+    if await owned.within_life(work):
+        return work.result()
+    if drive.in_trouble:
+        last_look = asyncio.create_task(drive.to_account())
+        if await owned.within_life(last_look, last_chance=True):
+            return last_look.result()
+    raise LoginExpired
 
 
 def _take(core: Core, login_id: str) -> tuple[Login, ApiIdentity] | None:

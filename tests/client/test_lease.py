@@ -64,7 +64,11 @@ def test_a_lease_is_a_connected_client(stage: Stage, latchkey: Latchkey) -> None
     row = stage.row(session_id)
     assert row.lease_id is None
     assert stage.telegram.authorizations(user_id)[0]["device_model"] == stage.settings.telegram_device_model
-    assert [action for action, _, _ in stage.audit(session_id)] == ["session.opened"]
+    assert [action for action, _, _ in stage.audit(session_id)] == [
+        "session.opened",
+        "lease.acquired",
+        "lease.released",
+    ]
     assert stage.violations() == {}
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import timedelta
 
 import pytest
 
+from app.clock import utc_now
+from app.logins.owned import END_EARLY_SECONDS
 from tests.logins.stage import Stage
 from tests.waiting import wait_until
 
@@ -87,3 +90,17 @@ def test_a_qr_code_that_redis_forgot_is_shown_again_within_seconds(stage: Stage)
     stage.core.redis.flushdb()
     assert stage.login(started.login.id).qr is None
     assert stage.wait_for_qr(started.login.id, within_seconds=8) == url
+
+
+def test_a_scan_counts_that_comes_while_redis_is_away_at_the_end(short_lives: Stage) -> None:
+    """Redis cannot be asked from the scan until waiting is over: Telegram is asked once more in the seconds that are left."""
+    stage = short_lives
+    account = stage.telegram.create_account(accept="at_once")
+    started = stage.start()
+    url = stage.wait_for_qr(started.login.id)
+    ends_at = started.login.expires_at - timedelta(seconds=END_EARLY_SECONDS)
+    wait_until(lambda: utc_now() > ends_at - timedelta(seconds=1.5), within_seconds=60)
+    stage.core.redis.client_pause(6500)
+    stage.telegram.scan(account["id"], url)
+    stage.wait_for(started.login.id, "authorized", within_seconds=30)
+    assert stage.violations() == {}

@@ -58,9 +58,11 @@ def test_an_import_becomes_active_when_telegram_has_answered(stage: Stage) -> No
     assert stage.lease(row.id).session_string == string
     assert [action for action, _, _ in stage.audit(row.id)] == [
         "session.imported",
+        "lease.refused",
         "session.opened",
         "session.admitted",
         "session.opened",
+        "lease.acquired",
     ]
 
 

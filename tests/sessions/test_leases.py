@@ -66,7 +66,12 @@ def test_a_lease_opens_the_session_and_the_audit_says_so(core: Core) -> None:
     assert timedelta(seconds=55) < lease.expires_at - utc_now() <= timedelta(seconds=60)
     assert string not in repr(lease)
     with core.transaction() as db:
-        event = db.scalars(select(AuditEvent).where(AuditEvent.subject == session_id)).one()
+        opened, acquired = db.scalars(
+            select(AuditEvent).where(AuditEvent.subject == session_id).order_by(AuditEvent.id)
+        )
+    assert (acquired.action, acquired.actor, acquired.reason) == ("lease.acquired", "api-key:key_alice", "newsletter")
+    assert acquired.details["holder"] == "bot-1"
+    event = opened
     assert (event.action, event.actor, event.reason) == (
         "session.opened",
         "api-key:key_alice",
@@ -238,7 +243,8 @@ def test_only_active_sessions_are_leased(core: Core, status: str) -> None:
         acquire(core, session_id)
     assert refused.value.code == "session_not_active"
     with core.transaction() as db:
-        assert db.scalars(select(AuditEvent).where(AuditEvent.subject == session_id)).all() == []
+        actions = select(AuditEvent.action).where(AuditEvent.subject == session_id)
+        assert db.scalars(actions).all() == ["lease.refused"]
 
 
 def test_another_tenants_session_is_not_there(core: Core) -> None:
