@@ -63,6 +63,7 @@ _PASSED_ON = (
     "LOGIN_RETENTION_DAYS",
     "AUDIT_RETENTION_DAYS",
     "WEBHOOK_RETENTION_DAYS",
+    "WEBHOOK_ALLOW_PRIVATE",
 )
 # Eight processes that compile the same sources at every start would cost ten seconds of a core.
 _UNWANTED = frozenset({"PYTHONDONTWRITEBYTECODE"})

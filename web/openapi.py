@@ -75,7 +75,7 @@ def install_openapi(app: APIFlask) -> None:
         assert isinstance(spec, dict), "SPEC_FORMAT is json"
         for rule, view in _documented(app):
             path = spec["paths"].get(_RULE_ARGUMENT.sub(r"{\1}", rule.rule), {})
-            for method in (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}:
+            for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}:
                 if method.lower() in path:
                     _complete_operation(path[method.lower()], view, rule)
         renamed: dict[str, Any] = _rename(spec)

@@ -1,25 +1,95 @@
-"""A login for somebody whose session died: what a ``session.invalid`` webhook points to."""
+"""A login for somebody whose session died: what ``login_url`` in ``session.invalid`` leads to.
+
+A webhook may be read hours later, and a login lives ten minutes. So the link is a row of its own, and the login begins when the
+page of the link first asks for it. A link can be opened once, for as long as its event is kept (``WEBHOOK_RETENTION_DAYS``).
+"""
 
 from __future__ import annotations
 
+import hmac
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.clock import utc_now
 from app.core import Core
-from app.logins.start import NewLogin, start_login
-from app.models import TelegramSession
-from app.sessions.verdicts import LoginLink
+from app.ids import hash_secret, new_id, new_secret
+from app.logins.secrets import client_secret_place
+from app.logins.store import end_from_outside
+from app.models import LIVE_LOGIN_STATUSES, Login, LoginLink, TelegramSession
+from app.sessions.verdicts import LoginLink as Link
 
 
-def log_in_again(core: Core, row: TelegramSession) -> LoginLink:
-    """Start a login for the session's user, or find the one that is under way. Carries the session's metadata on.
-
-    ``replace``, because the session that died is not marked yet and would serve.
+def log_in_again(core: Core, row: TelegramSession) -> Link:
+    """Make a link that begins a login for the session's user. Carries the session's metadata on.
 
     Raises:
         Unavailable: nothing could be stored.
     """
-    started = start_login(
-        core,
-        tenant_id=row.tenant_id,
-        request=NewLogin(telegram_user_id=row.telegram_user_id, replace=True, metadata=row.client_metadata),
-    )
-    login_id = started.login.id
-    return LoginLink(login_id=login_id, url=f"{core.settings.public_url.rstrip('/')}/login/{login_id}")
+    login_id, secret = new_id("lgn"), new_secret("ls")
+    sealed = core.keyring.seal(client_secret_place(row.tenant_id, login_id), secret.encode())
+    with core.transaction() as db:
+        db.add(
+            LoginLink(
+                id=login_id,
+                tenant_id=row.tenant_id,
+                telegram_user_id=row.telegram_user_id,
+                client_metadata=row.client_metadata,
+                client_secret_hash=hash_secret(secret),
+                key_id=sealed.key_id,
+                client_secret_sealed=sealed.ciphertext,
+            )
+        )
+    return Link(login_id=login_id, url=f"{core.settings.public_url.rstrip('/')}/login/{login_id}")
+
+
+def open_link(core: Core, *, login_id: str, client_secret: str) -> Login | None:
+    """Begin the login of a link, for whoever has its secret; a worker has it within seconds, by the sweep.
+
+    It takes the place of a login of the same user that is under way. Two who open at once get the same login.
+
+    Returns:
+        The login, or None when there is no such link or the secret is another's.
+    """
+    with core.transaction() as db:
+        link = db.scalar(select(LoginLink).where(LoginLink.id == login_id).with_for_update())
+        if link is None or not hmac.compare_digest(link.client_secret_hash, hash_secret(client_secret)):
+            return db.get(Login, login_id)
+        if link.telegram_user_id is not None:
+            in_the_way = db.scalars(
+                select(Login.id).where(
+                    Login.tenant_id == link.tenant_id,
+                    Login.telegram_user_id == link.telegram_user_id,
+                    Login.status.in_(LIVE_LOGIN_STATUSES),
+                )
+            )
+            for other in in_the_way.all():
+                end_from_outside(db, login_id=other, status="cancelled")
+        now = utc_now()
+        db.execute(
+            insert(Login)
+            .values(
+                id=link.id,
+                tenant_id=link.tenant_id,
+                telegram_user_id=link.telegram_user_id,
+                method="qr",
+                status="queued",
+                replace=True,
+                client_metadata=link.client_metadata,
+                client_secret_hash=link.client_secret_hash,
+                client_secret_sealed=link.client_secret_sealed,
+                key_id=link.key_id,
+                created_at=now,
+                updated_at=now,
+                expires_at=now + timedelta(seconds=core.settings.qr_ttl_seconds),
+                next_dispatch_at=now,
+            )
+            .on_conflict_do_nothing()
+        )
+        db.delete(link)
+        db.flush()
+        login = db.get(Login, login_id)
+    if login is not None:
+        core.metrics.auth_qr_start.labels(tenant_id=login.tenant_id).inc()
+    return login

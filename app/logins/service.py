@@ -14,6 +14,7 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
+from app.logins.again import open_link
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
@@ -44,8 +45,17 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
         NotFound: there is none, it is another tenant's, or the secret is another login's.
         Unavailable: the database is away.
     """
-    with core.transaction() as db:
-        login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+    try:
+        with core.transaction() as db:
+            login = _readable(get_login(db, login_id=login_id, tenant_id=reader.tenant_id), reader)
+    except NotFound:
+        # A link of a webhook begins its login when it is opened.
+        if reader.client_secret is None:
+            raise
+        opened = open_link(core, login_id=login_id, client_secret=reader.client_secret)
+        if opened is None:
+            raise
+        login = _readable(opened, reader)
     return show_login(core, login)
 
 

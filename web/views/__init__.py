@@ -12,5 +12,6 @@ from web.views.ops import ops
 from web.views.page import page
 from web.views.sessions import sessions
 from web.views.tenants import tenants
+from web.views.webhooks import webhooks
 
-BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, tenants, ops, page, docs)
+BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, webhooks, tenants, ops, page, docs)
