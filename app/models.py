@@ -357,7 +357,7 @@ class IdempotencyKey(Base):
 
 
 class LoginLink(Base):
-    """A login that begins when its link is opened: what ``login_url`` in ``session.invalid`` leads to. The id is the login's."""
+    """A login that begins when its link is opened, as ``login_url`` in ``session.invalid`` is. The id is the login's."""
 
     __tablename__ = "login_links"
 

@@ -1,6 +1,7 @@
 """The Celery app, its beat schedule, and what a worker process builds when it starts and ends when it stops.
 
-``celery -A tasks worker -Q logins -P threads -c 1000`` drives logins, ``… -Q background,webhooks -P threads -c 12`` does the rest.
+``celery -A tasks worker -Q logins -P threads -c 1000`` drives logins,
+``… -Q background,webhooks -P threads -c 12`` does the rest.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
@@ -55,21 +56,14 @@ def open_link(core: Core, *, login_id: str, client_secret: str) -> Login | None:
     with core.transaction() as db:
         link = db.scalar(select(LoginLink).where(LoginLink.id == login_id).with_for_update())
         if link is None or not hmac.compare_digest(link.client_secret_hash, hash_secret(client_secret)):
-            return db.get(Login, login_id)
-        if link.telegram_user_id is not None:
-            in_the_way = db.scalars(
-                select(Login.id).where(
-                    Login.tenant_id == link.tenant_id,
-                    Login.telegram_user_id == link.telegram_user_id,
-                    Login.status.in_(LIVE_LOGIN_STATUSES),
-                )
-            )
-            for other in in_the_way.all():
-                end_from_outside(db, login_id=other, status="cancelled")
+            return None
+        login = db.get(Login, login_id)
+        if login is not None:
+            return login
+        _make_way(db, link)
         now = utc_now()
         db.execute(
-            insert(Login)
-            .values(
+            insert(Login).values(
                 id=link.id,
                 tenant_id=link.tenant_id,
                 telegram_user_id=link.telegram_user_id,
@@ -85,11 +79,19 @@ def open_link(core: Core, *, login_id: str, client_secret: str) -> Login | None:
                 expires_at=now + timedelta(seconds=core.settings.qr_ttl_seconds),
                 next_dispatch_at=now,
             )
-            .on_conflict_do_nothing()
         )
-        db.delete(link)
-        db.flush()
-        login = db.get(Login, login_id)
-    if login is not None:
-        core.metrics.auth_qr_start.labels(tenant_id=login.tenant_id).inc()
+        login = db.get_one(Login, login_id)
+    core.metrics.auth_qr_start.labels(tenant_id=login.tenant_id).inc()
     return login
+
+
+def _make_way(db: DatabaseSession, link: LoginLink) -> None:
+    if link.telegram_user_id is None:
+        return
+    in_the_way = select(Login.id).where(
+        Login.tenant_id == link.tenant_id,
+        Login.telegram_user_id == link.telegram_user_id,
+        Login.status.in_(LIVE_LOGIN_STATUSES),
+    )
+    for login_id in db.scalars(in_the_way).all():
+        end_from_outside(db, login_id=login_id, status="cancelled")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from typing import Literal, NamedTuple
 
@@ -101,10 +101,8 @@ def _cut_after(seconds: float, connection: HTTPConnection, out_of_time: threadin
         out_of_time.set()
         sock = connection.sock
         if sock is not None:
-            try:
+            with suppress(OSError):  # closed by itself meanwhile
                 sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed by itself meanwhile
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

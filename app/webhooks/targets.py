@@ -18,6 +18,7 @@ _METADATA = frozenset({IPv4Address("168.63.129.16")})
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _TUNNELS = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))  # Teredo; 6to4, which carries an IPv4 address
+_NO_TARGET = "The address cannot be a webhook's."
 
 
 class TargetRefused(Permanent):
@@ -44,12 +45,11 @@ def check_url(url: str, *, allow_private: bool) -> None:
         InvalidInput: it is no http(s) URL, not https, has a password in it, or names a private address.
     """
     try:
-        parts = _split(url, allow_private=allow_private)
-        literal = _numeric(parts.hostname or "")
-        if literal is not None and not (allow_private or is_public(literal)):
-            raise ValueError("must not be a private address")
+        literal = _numeric(_split(url, allow_private=allow_private).hostname or "")
     except ValueError as exc:
-        raise InvalidInput("The address cannot be a webhook's.", errors=(("url", str(exc)),)) from exc
+        raise InvalidInput(_NO_TARGET, errors=(("url", str(exc)),)) from exc
+    if literal is not None and not (allow_private or is_public(literal)):
+        raise InvalidInput(_NO_TARGET, errors=(("url", "must not be a private address"),))
 
 
 def resolve(url: str, *, allow_private: bool) -> Target:
