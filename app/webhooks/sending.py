@@ -41,8 +41,8 @@ def post(
     """POST once. The status line decides; the body is not read, so it cannot lie or last for ever. Raises nothing of the net's.
 
     Args:
-        total_seconds: for the connection and the answer's head together, however slowly they trickle; a look-up of the name
-            has the system resolver's own limit.
+        total_seconds: for the request and the answer's head together, however slowly they trickle, once the connection stands
+            (``CONNECT_SECONDS``); a look-up of the name has the system resolver's own limit.
     """
     try:
         target = resolve(url, allow_private=allow_private)
@@ -53,12 +53,15 @@ def post(
     out_of_time = threading.Event()
     connection = _connection(target)
     try:
-        with _cut_after(total_seconds, connection, out_of_time):
-            connection.connect()
-            assert connection.sock is not None
+        connection.connect()
+        assert connection.sock is not None
+        with _cut_after(total_seconds, connection.sock, out_of_time):
             connection.sock.settimeout(READ_SECONDS)
-            connection.request("POST", target.path, body=body, headers={"Host": _host(target), **headers})
-            return _judge(connection.getresponse().status)
+            everything = {"Host": _host(target), **headers}
+            connection.request("POST", target.path, body=body, headers=everything, preload_content=False)
+            status = connection.getresponse().status
+        # A head that was cut in the middle reads like a short one.
+        return Answer("timeout") if out_of_time.is_set() else _judge(status)
     except (OSError, HTTPError, HTTPException, ValueError) as exc:
         late = out_of_time.is_set() or isinstance(exc, TimeoutError) or "timed out" in str(exc)
         return Answer("timeout" if late else "unreachable")
@@ -94,15 +97,13 @@ def _host(target: Target) -> str:
 
 
 @contextmanager
-def _cut_after(seconds: float, connection: HTTPConnection, out_of_time: threading.Event) -> Iterator[None]:
+def _cut_after(seconds: float, sock: socket.socket, out_of_time: threading.Event) -> Iterator[None]:
     """A socket's own time limit begins anew with each byte: this one does not."""
 
     def cut() -> None:
         out_of_time.set()
-        sock = connection.sock
-        if sock is not None:
-            with suppress(OSError):  # closed by itself meanwhile
-                sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # closed by itself meanwhile
+            sock.shutdown(socket.SHUT_RDWR)
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

@@ -33,7 +33,8 @@ def _queue(core: Core, event: str = "login.failed", subject: str = "lgn_1", **pa
 
 def _make_due(core: Core) -> None:
     with core.transaction() as db:
-        db.execute(update(WebhookDelivery).values(next_try_at=utc_now(), claimed_until=None))
+        pending = update(WebhookDelivery).where(WebhookDelivery.state == "pending")
+        db.execute(pending.values(next_try_at=utc_now(), claimed_until=None))
 
 
 def test_an_event_is_delivered_signed(open_core: Core, receiver: Receiver, sent: Sent) -> None:
