@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel
 from sqlalchemy import Select, literal, select
@@ -125,13 +124,13 @@ def replay_event(core: Core, *, tenant_id: str, endpoint_id: str, event_id: str)
     return ReplayView(events=events)
 
 
-def _messages(tenant_id: str, endpoint_id: str) -> Select[Any]:
+def _messages(tenant_id: str, endpoint_id: str) -> Select[str, str, str, int, str | None]:
     return select(
         literal(endpoint_id), WebhookMessage.id, WebhookMessage.tenant_id, WebhookMessage.seq, WebhookMessage.subject
     ).where(WebhookMessage.tenant_id == tenant_id)
 
 
-def _send_again(db: DatabaseSession, chosen: Select[Any]) -> int:
+def _send_again(db: DatabaseSession, chosen: Select[str, str, str, int, str | None]) -> int:
     anew = {"state": "pending", "tries": 0, "next_try_at": utc_now(), "claimed_until": None}
     inserted = insert(WebhookDelivery).from_select(["endpoint_id", "message_id", "tenant_id", "seq", "subject"], chosen)
     done = db.execute(inserted.on_conflict_do_update(index_elements=["endpoint_id", "message_id"], set_=anew))

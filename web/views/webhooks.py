@@ -51,7 +51,7 @@ class NewWebhookBody(Body):
 class ChangeWebhookBody(Body):
     """What is to change; what is left out stays."""
 
-    url: Url = ""
+    url: Url | None = None
     events: Events = None
     enabled: bool = Field(default=True, description="true also takes back a disabling; what is pending goes on.")
 
@@ -117,7 +117,8 @@ def patch_webhook(webhook_id: str, body: ChangeWebhookBody) -> WebhookView:
         tenant_id=caller.tenant_id,
         actor=caller.actor,
         endpoint_id=webhook_id,
-        changes=body.model_dump(exclude_unset=True),
+        # A null url changes nothing; null events are all of them.
+        changes=body.model_dump(exclude_unset=True, exclude={"url"} if body.url is None else set()),
     )
 
 
