@@ -31,7 +31,7 @@ timezone = "UTC"
 
 task_default_queue = "background"
 task_create_missing_queues = True
-task_routes = {"latchkey.run_qr_login": {"queue": "logins"}}
+task_routes = {"latchkey.run_qr_login": {"queue": "logins"}, "latchkey.deliver_webhooks": {"queue": "webhooks"}}
 
 redbeat_key_prefix = "latchkey:redbeat:"
 beat_max_loop_interval = 1

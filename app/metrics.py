@@ -28,6 +28,7 @@ from app.models import (
     Login,
     TelegramSession,
     Tenant,
+    WebhookDelivery,
 )
 from app.redis_state import SESSION_COUNTS_KEY
 
@@ -60,6 +61,7 @@ class Metrics:
     backups: Counter
     key_unwraps: Counter
     webhook_deliveries: Counter
+    webhooks_disabled: Counter
     time_to_qr_seconds: Histogram
     scan_to_authorized_seconds: Histogram
     session_cleanup_duration_seconds: Histogram
@@ -116,6 +118,7 @@ def make_metrics(registry: CollectorRegistry | None = None) -> Metrics:
         overdue_logins=counter("overdue_logins", "Logins that outlived their life and were ended by the sweep."),
         key_log_outs=counter("key_log_outs", "Log-outs of auth keys that logins left behind.", "outcome"),
         webhook_deliveries=counter("webhook_deliveries", "Tries to deliver a webhook.", "outcome"),
+        webhooks_disabled=counter("webhooks_disabled", "Webhook endpoints disabled for their failures.", "tenant_id"),
         time_to_qr_seconds=histogram("time_to_qr_seconds", "From the POST to the first QR code.", _FAST),
         scan_to_authorized_seconds=histogram(
             "scan_to_authorized_seconds", "From the first sign of the scan to the stored session.", _FAST
@@ -189,6 +192,8 @@ class StateCollector(Collector):
             key_age = db.scalar(
                 select(func.extract("epoch", now - EncryptionKey.created_at)).where(EncryptionKey.state == "active")
             )
+            webhooks = db.scalar(select(func.count()).where(WebhookDelivery.state == "pending"))
+        yield GaugeMetricFamily("telethon_webhook_backlog", "Webhooks that wait for a try.", value=float(webhooks or 0))
         logins_pending = GaugeMetricFamily("telethon_logins_pending", "Logins under way.", labels=["tenant_id"])
         for tenant_id, count in pending:
             logins_pending.add_metric([tenant_id], count)

@@ -30,6 +30,7 @@ LIVE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_
 FINAL_LOGIN_STATUSES = ("authorized", "expired", "failed", "cancelled")
 SESSION_STATUSES = ("active", "quarantined", "invalid", "revoking", "revoked", "replaced")
 VALIDATED_SESSION_STATUSES = ("active", "quarantined")
+DELIVERY_STATES = ("pending", "delivered", "failed")
 KEY_STATES = ("active", "retiring", "retired", "destroyed")
 
 
@@ -411,36 +412,92 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
+class LoginLink(Base):
+    """A login that begins when its link is opened, as ``login_url`` in ``session.invalid`` is. The id is the login's."""
+
+    __tablename__ = "login_links"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
+    # The session that the login is for: it keeps its id.
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
+    telegram_user_id: Mapped[int | None] = mapped_column(BigInteger)
+    client_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", server_default=text("'{}'"))
+    client_secret_hash: Mapped[bytes]
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    client_secret_sealed: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+    __table_args__ = (Index("ix_login_links_key_id_id", "key_id", "id"),)
+
+
 class WebhookEndpoint(Base):
-    """Where a tenant wants its events. The signing secret is sealed; it was shown once."""
+    """Where a tenant wants its events. The signing secret is sealed; it was shown once. ``events`` NULL: all of them."""
 
     __tablename__ = "webhook_endpoints"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
     url: Mapped[str]
+    events: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
     key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
     secret_sealed: Mapped[bytes]
+    # After a rotation both sign, until this one's time is up.
+    old_secret_sealed: Mapped[bytes | None]
+    old_secret_until: Mapped[datetime | None]
+    failing_since: Mapped[datetime | None]
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     __table_args__ = (Index("ix_webhook_endpoints_key_id_id", "key_id", "id"),)
 
 
 class WebhookMessage(Base):
-    """The outbox: an event that a tenant is to hear of, until it is delivered to every endpoint or given up."""
+    """The outbox: an event that a tenant is to hear of, kept for replays. ``subject`` is the login or session it is of."""
 
     __tablename__ = "webhook_outbox"
 
     id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, Identity())
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
     event: Mapped[str]
+    subject: Mapped[str | None]
     payload: Mapped[dict[str, Any]]
-    tries: Mapped[int] = mapped_column(server_default=text("0"))
-    next_try_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    delivered_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("ix_webhook_outbox_next_try_at", "next_try_at", postgresql_where=text("delivered_at IS NULL")),
         Index("ix_webhook_outbox_created_at", "created_at"),
+        Index("ix_webhook_outbox_tenant_id_created_at", "tenant_id", "created_at"),
+    )
+
+
+class WebhookDelivery(Base):
+    """One event on its way to one endpoint. ``tries`` counts claims and fences them: an older claim records nothing."""
+
+    __tablename__ = "webhook_deliveries"
+
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id", ondelete="CASCADE"), primary_key=True)
+    message_id: Mapped[str] = mapped_column(
+        ForeignKey("webhook_outbox.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    tenant_id: Mapped[str]
+    seq: Mapped[int] = mapped_column(BigInteger)
+    subject: Mapped[str | None]
+    state: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    next_try_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
+    claimed_until: Mapped[datetime | None]
+    last_try_at: Mapped[datetime | None]
+    outcome: Mapped[str | None]
+    status_code: Mapped[int | None]
+
+    __table_args__ = (
+        CheckConstraint(_one_of("state", DELIVERY_STATES), name="state"),
+        Index("ix_webhook_deliveries_endpoint_id_seq", "endpoint_id", "seq"),
+        Index("ix_webhook_deliveries_due", "next_try_at", postgresql_where=text("state = 'pending'")),
+        Index(
+            "ix_webhook_deliveries_order", "endpoint_id", "subject", "seq", postgresql_where=text("state = 'pending'")
+        ),
+        Index("ix_webhook_deliveries_in_flight", "tenant_id", postgresql_where=text("state = 'pending'")),
     )

@@ -3,6 +3,7 @@
 - Ended logins, ``LOGIN_RETENTION_DAYS`` after their end; not while an auth key of theirs is still to be logged out.
 - Idempotency keys, after a day.
 - Outbox rows, ``WEBHOOK_RETENTION_DAYS`` after they were queued, delivered or not.
+- Links to log in again, ``WEBHOOK_RETENTION_DAYS`` after their event.
 - Audit events, ``AUDIT_RETENTION_DAYS`` after they happened; their seals a day later.
 - Records of backup runs, ``BACKUP_RETENTION_DAYS`` after they ended; the newest one and the newest complete one stay.
 
@@ -21,7 +22,16 @@ from sqlalchemy.orm import InstrumentedAttribute
 from app.clock import utc_now
 from app.core import Core
 from app.logs import get_logger
-from app.models import AuditEvent, AuditSeal, BackupRun, IdempotencyKey, LeavingAuthKey, Login, WebhookMessage
+from app.models import (
+    AuditEvent,
+    AuditSeal,
+    BackupRun,
+    IdempotencyKey,
+    LeavingAuthKey,
+    Login,
+    LoginLink,
+    WebhookMessage,
+)
 
 BATCH_ROWS = 1000
 _LIMIT_SECONDS = 60.0
@@ -73,6 +83,11 @@ def old_outbox_rows(*, days: float) -> Select[Any]:
     return _batch(WebhookMessage.id, WebhookMessage.created_at, days)
 
 
+def old_login_links(*, days: float) -> Select[Any]:
+    """A batch of links that nobody opened."""
+    return _batch(LoginLink.id, LoginLink.created_at, days)
+
+
 def old_audit_events(*, days: float) -> Select[Any]:
     """A batch of audit events."""
     return _batch(AuditEvent.id, AuditEvent.at, days, lock=False)
@@ -97,6 +112,7 @@ def _batches(core: Core) -> dict[str, Select[Any]]:
         "idempotency_keys": old_idempotency_keys(),
         "logins": old_logins(days=settings.login_retention_days),
         "webhook_outbox": old_outbox_rows(days=settings.webhook_retention_days),
+        "login_links": old_login_links(days=settings.webhook_retention_days),
         "audit_events": old_audit_events(days=settings.audit_retention_days),
         "audit_seals": old_audit_seals(days=settings.audit_retention_days),
         "backup_runs": old_backup_runs(days=settings.backup_retention_days),

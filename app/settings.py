@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     login_retention_days: Days = 30
     audit_retention_days: Days = 400
     webhook_retention_days: Days = 30
+    webhook_allow_private: bool = False
     login_rate_per_minute: Count = 30
     strict_rate_per_minute: Count = 5
     read_rate_per_minute: Count = 600

@@ -214,6 +214,7 @@ def _settings(
         yield "TELEGRAM_PUBLIC_KEY_FILE", os.path.abspath(telegram.public_key_file)
     yield "TELEGRAM_API_ID", given.get("TELEGRAM_API_ID", "12345")
     yield "TELEGRAM_API_HASH", given.get("TELEGRAM_API_HASH", "0123456789abcdef0123456789abcdef")
+    yield "WEBHOOK_ALLOW_PRIVATE", given.get("WEBHOOK_ALLOW_PRIVATE", "true")
     yield "KEY_PROVIDER", given.get("KEY_PROVIDER", "local")
     yield "LOCAL_KEY_FILE", os.path.abspath(given.get("LOCAL_KEY_FILE") or local_key_file)
     if "KMS_ENDPOINT_URL" not in given:

@@ -112,7 +112,7 @@ def login_worker(place: Place, *, number: int, metrics_port: int) -> Program:
 
 def background_worker(place: Place, *, metrics_port: int) -> Program:
     """The worker of everything that is not a login."""
-    return _worker(place, "worker-background-1", "background", _BACKGROUND_THREADS, metrics_port)
+    return _worker(place, "worker-background-1", "background,webhooks", _BACKGROUND_THREADS, metrics_port)
 
 
 def _worker(place: Place, name: str, queue: str, threads: int, metrics_port: int) -> Program:
@@ -157,7 +157,16 @@ def exporter(place: Place, *, port: int, broker_url: str) -> Program:
         name="exporter",
         command=(
             *(str(EXPORTER_PYTHON), "-c", "from src.cli import cli; cli()"),
-            *("--broker-url", broker_url, "--host", HOST, "--port", str(port), "--queues", "logins,background"),
+            *(
+                "--broker-url",
+                broker_url,
+                "--host",
+                HOST,
+                "--port",
+                str(port),
+                "--queues",
+                "logins,background,webhooks",
+            ),
         ),
         folder=place.folder,
         environment=place.environment,

@@ -1,6 +1,7 @@
 """The Celery app, its beat schedule, and what a worker process builds when it starts and ends when it stops.
 
-``celery -A tasks worker -Q logins -P threads -c 1000`` drives logins, ``… -Q background -P threads -c 12`` does the rest.
+``celery -A tasks worker -Q logins -P threads -c 1000`` drives logins,
+``… -Q background,webhooks -P threads -c 12`` does the rest.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def make_celery_app(settings: Settings) -> LatchkeyCelery:
     app = LatchkeyCelery(
         "latchkey",
         broker=settings.broker_url,
-        include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups", "tasks.retention"],
+        include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups", "tasks.retention", "tasks.webhooks"],
     )
     app.settings = settings
     app.config_from_object("celeryconfig")
@@ -55,6 +56,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "validate-sessions": _every(5.0, "latchkey.validate_sessions"),
         "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
         "seal-audit": _every(60.0, "latchkey.seal_audit"),
+        "sweep-webhooks": _every(1.0, "latchkey.sweep_webhooks"),
         "prune": _every(600.0, "latchkey.prune"),
         "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }

@@ -72,6 +72,7 @@ CODES: dict[str, tuple[int, str]] = {
     "session_exists": (409, "The auth key is a session already, or its user has an active one. Revoke that first."),
     "lease_lost": (409, "The lease ran out or was given up. Stop using the session and acquire a new one."),
     "tenant_exists": (409, "There is a tenant of that id. Choose another."),
+    "too_many_webhooks": (409, "The tenant has as many webhooks as it may. Delete one first."),
     "tenant_disabled": (409, "The tenant is disabled."),
     "body_too_large": (413, "The body is over 64 KiB."),
     "uri_too_long": (414, "The address is over 4,094 characters."),

@@ -23,6 +23,7 @@ _COMMANDS = {
     "migrate": "app.cli.migrate:migrate",
     "restore": "app.cli.backups:restore",
     "sessions": "app.cli.sessions:sessions",
+    "webhooks": "app.cli.webhooks:webhooks",
     "tenant": "app.cli.tenants:tenant",
 }
 

@@ -50,7 +50,7 @@ class Link:
     """See the module. Lives on the loop.
 
     ``account`` is who is logged in, once Telegram said so. ``token_updates`` counts ``updateLoginToken``: somebody accepted a
-    login token. ``asked_at`` and ``answered_at`` tell, by ``time.monotonic``, when a call was last begun, and last answered well.
+    login token. ``asked_at`` and ``answered_at`` tell, by ``time.monotonic``, when a call was last begun, and last answered.
     ``key_is_new`` says that the auth key was made for the present connection, and so nobody can be logged in.
     """
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import null, select
 
 from app.core import Core
-from app.models import Login, Tenant
+from app.models import Login, LoginLink, Tenant
 from app.telegram.identity import identity_for
 
 
@@ -48,6 +48,9 @@ def read_page(core: Core, *, login_id: str) -> LoginPage:
             .join(Tenant, Tenant.id == Login.tenant_id)
             .where(Login.id == login_id)
         ).one_or_none()
+        if found is None:  # a link of a webhook, whose login begins when the page asks for it
+            of_link = select(null(), null(), Tenant).join(LoginLink, LoginLink.tenant_id == Tenant.id)
+            found = db.execute(of_link.where(LoginLink.id == login_id)).one_or_none()
     if found is None:
         return LoginPage()
     locale, origin, tenant = found

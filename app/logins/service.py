@@ -15,6 +15,7 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
+from app.logins.again import open_link
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_phone_number, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
@@ -59,8 +60,17 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
 
 def read_login_of(core: Core, *, login_id: str, reader: Reader) -> tuple[LoginView, str]:
     """As ``read_login``, and whose it is: the tenant's id."""
-    with core.transaction() as db:
-        login = find_readable(db, login_id=login_id, reader=reader)
+    try:
+        with core.transaction() as db:
+            login = find_readable(db, login_id=login_id, reader=reader)
+    except NotFound:
+        # A link of a webhook begins its login when it is opened.
+        if reader.client_secret is None:
+            raise
+        opened = open_link(core, login_id=login_id, client_secret=reader.client_secret)
+        if opened is None:
+            raise
+        login = _readable(opened, reader, tenant_id=None)
     return show_login(core, login, reader=reader), login.tenant_id
 
 

@@ -24,4 +24,4 @@ def queue_session_event(db: DatabaseSession, event: SessionEvent, row: TelegramS
         "reason": row.reason,
         "metadata": row.client_metadata,
     }
-    queue_event(db, tenant_id=row.tenant_id, event=event, payload=payload | members)
+    queue_event(db, tenant_id=row.tenant_id, event=event, subject=row.id, payload=payload | members)

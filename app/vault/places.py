@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, true
 
-from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, TelegramSession, WebhookEndpoint
+from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, LoginLink, TelegramSession, WebhookEndpoint
 from app.vault.sealing import Place
 
-SealedModel = type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[WebhookEndpoint]
+SealedModel = type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[LoginLink] | type[WebhookEndpoint]
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,22 @@ LEAVING_AUTH_KEYS = SealedTable(
     at_rest=true(),
     changes={},
 )
-WEBHOOK_ENDPOINTS = SealedTable(
-    model=WebhookEndpoint,
-    noun="webhook endpoint",
-    purposes={"secret_sealed": "webhook-secret"},
+LOGIN_LINKS = SealedTable(
+    model=LoginLink,
+    noun="login link",
+    # The login that the link begins takes the ciphertext as it is: the place is the login's.
+    purposes={"client_secret_sealed": "login-client-secret"},
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, WEBHOOK_ENDPOINTS)
+WEBHOOK_ENDPOINTS = SealedTable(
+    model=WebhookEndpoint,
+    noun="webhook endpoint",
+    purposes={"secret_sealed": "webhook-secret", "old_secret_sealed": "webhook-old-secret"},
+    at_rest=true(),
+    changes={},
+)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS)
 
 
 def session_place(tenant_id: str, session_id: str) -> Place:
@@ -85,3 +93,13 @@ def session_proxy_place(tenant_id: str, session_id: str) -> Place:
 def webhook_secret_place(tenant_id: str, endpoint_id: str) -> Place:
     """Where a webhook endpoint's signing secret is sealed."""
     return Place(WEBHOOK_ENDPOINTS.purposes["secret_sealed"], tenant_id, endpoint_id)
+
+
+def webhook_old_secret_place(tenant_id: str, endpoint_id: str) -> Place:
+    """Where an endpoint's secret from before its rotation is sealed."""
+    return Place(WEBHOOK_ENDPOINTS.purposes["old_secret_sealed"], tenant_id, endpoint_id)
+
+
+def login_client_secret_place(tenant_id: str, login_id: str) -> Place:
+    """Where the client secret of a login, or of a link that will begin one, is sealed."""
+    return Place(LOGIN_LINKS.purposes["client_secret_sealed"], tenant_id, login_id)

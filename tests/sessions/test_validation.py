@@ -13,10 +13,13 @@ from telethon.tl.types import InputUserSelf
 
 from app.clock import utc_now
 from app.logins.service import Reader, read_login
+from app.models import LoginLink
 from app.sessions.holding import HoldLost, hold_session
 from app.sessions.planning import VALIDATE_BATCH_TASK, plan_validations
 from app.sessions.revocation import revoke_session
 from app.sessions.visit import Visit
+from app.vault.places import login_client_secret_place
+from app.vault.sealing import Sealed
 from tests.sessions.stage import Stage
 from tests.waiting import wait_until
 
@@ -150,7 +153,12 @@ def test_a_session_ended_from_the_phone_is_noticed(stage: Stage) -> None:
     assert payload["reason"] == row.reason
     assert payload["metadata"] == {"order": "17"}
     assert payload["login_url"] == f"{stage.settings.public_url}/login/{payload['login_id']}"
-    login = read_login(stage.core, login_id=payload["login_id"], reader=Reader(tenant_id="alice"))
+    with stage.core.transaction() as db:
+        link = db.get_one(LoginLink, payload["login_id"])
+    secret = stage.core.keyring.open(
+        login_client_secret_place("alice", link.id), Sealed(link.key_id, link.client_secret_sealed)
+    )
+    login = read_login(stage.core, login_id=link.id, reader=Reader(client_secret=secret.decode()))
     assert (login.status, login.telegram_user_id, login.metadata) == ("queued", user_id, {"order": "17"})
     assert "session.invalid" in [action for action, _, _ in stage.audit(session_id)]
 

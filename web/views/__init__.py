@@ -13,5 +13,17 @@ from web.views.own_tenant import own_tenant
 from web.views.page import page
 from web.views.sessions import sessions
 from web.views.tenants import tenants
+from web.views.webhooks import webhooks
 
-BLUEPRINTS: tuple[APIBlueprint, ...] = (logins, sessions, leases, audit, own_tenant, tenants, ops, page, docs)
+BLUEPRINTS: tuple[APIBlueprint, ...] = (
+    logins,
+    sessions,
+    leases,
+    audit,
+    webhooks,
+    own_tenant,
+    tenants,
+    ops,
+    page,
+    docs,
+)
