@@ -25,6 +25,9 @@ SESSION_COUNTS_KEY = "latchkey:session-counts"
 RECENT_DEATHS_KEY = "latchkey:validator:deaths"
 """When which session was last found dead, as a sorted set; lives for a minute."""
 
+REDIS_FIRST_SEEN_KEY = "latchkey:redis:first-seen"
+"""When the sweep first met this Redis, by its own clock, in ms since 1970. Gone with everything else when Redis forgets."""
+
 VALIDATOR_PAUSED_KEY = "latchkey:validator:paused"
 """Exists while the validator pauses, because too many sessions died at once."""
 

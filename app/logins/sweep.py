@@ -14,17 +14,25 @@ from redis.exceptions import RedisError
 from app.clock import utc_now
 from app.core import Core
 from app.errors import Unavailable
+from app.logins.keeper import LOCK_SECONDS
 from app.logins.start import RUN_TASK
 from app.logins.store import due_for_dispatch, end_from_outside, look_again, mark_dispatched
 from app.logs import get_logger
 from app.models import Login
-from app.redis_state import LOGIN_CHANNEL, encode_login_hint, login_lock_key
+from app.redis_state import LOGIN_CHANNEL, REDIS_FIRST_SEEN_KEY, encode_login_hint, login_lock_key
 
 _BATCH = 1000
 _LATE_WORKER = timedelta(seconds=60)
 """How long after its life a login is still left to a worker that comes late: its scan may have been before the end."""
 _HELD_TOO_LONG = timedelta(seconds=300)
 """How long after its life a login may still be held by a worker that cannot end it."""
+
+_REDIS_AGE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('SET', KEYS[1], now, 'NX')
+return now - redis.call('GET', KEYS[1])
+"""
 
 _log = get_logger(__name__)
 
@@ -40,12 +48,12 @@ def resume_orphaned_logins(core: Core) -> int:
     Raises:
         Unavailable: PostgreSQL or Redis is away; the next sweep does it.
     """
-    now = utc_now()
+    now, untold_ms = utc_now(), _untold_ms(core)
     with core.transaction() as db:
         due = due_for_dispatch(db, now=now, limit=_BATCH)
     if not due:
         return 0
-    held = _held_for(core, due)
+    held = _perhaps_held_for(due, untold_ms=untold_ms) | _held_for(core, due)
     overdue = [login for login in due if _is_overdue(login, held=login.id in held, now=now)]
     ids = {login.id for login in overdue}
     orphaned = [login.id for login in due if login.id not in ids and login.id not in held]
@@ -71,6 +79,27 @@ def _held_for(core: Core, logins: Sequence[Login]) -> dict[str, float]:
     except RedisError as exc:
         raise Unavailable("Redis cannot be asked which logins are held.") from exc
     return {login.id: life / 1000 for login, life in zip(logins, lives, strict=True) if life > 0}
+
+
+def _untold_ms(core: Core) -> int:
+    """For how many ms Redis cannot say yet who holds a login.
+
+    One that has just lost everything knows no locks, and the workers that drive those logins put theirs back within seconds:
+    until a lock's life has passed, a missing one says nothing.
+    """
+    try:
+        age_ms = int(core.redis.eval(_REDIS_AGE, 1, REDIS_FIRST_SEEN_KEY))
+    except RedisError as exc:
+        raise Unavailable("Redis cannot be asked which logins are held.") from exc
+    return max(0, int(LOCK_SECONDS * 1000) - age_ms)
+
+
+def _perhaps_held_for(logins: Sequence[Login], *, untold_ms: int) -> dict[str, float]:
+    """For how many seconds nobody can say whether those logins are held that a worker took, by id."""
+    taken = [login.id for login in logins if login.owner is not None] if untold_ms else []
+    if taken:
+        _log.warning("logins.redis_is_new", logins=len(taken), waits_seconds=round(untold_ms / 1000, 1))
+    return dict.fromkeys(taken, untold_ms / 1000)
 
 
 def _look_again_at_held(core: Core, held: dict[str, float], *, now: datetime) -> None:

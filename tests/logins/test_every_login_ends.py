@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from app.clock import utc_now
 from app.core import Core
@@ -16,9 +17,10 @@ from app.logins.secrets import phone_place
 from app.logins.service import cancel_login
 from app.logins.serving import NewLogin
 from app.logins.start import start_login
+from app.logins.store import take
 from app.logins.sweep import resume_orphaned_logins
 from app.models import AuditEvent, LeavingAuthKey, Login
-from app.redis_state import login_lock_key
+from app.redis_state import REDIS_FIRST_SEEN_KEY, login_lock_key
 from tests.logins.stage import ALICE, Stage
 from tests.waiting import wait_until
 
@@ -201,3 +203,39 @@ def test_a_second_message_after_a_flush_takes_no_lock_away(stage: Stage) -> None
     with stage.core.transaction() as db:
         after = db.get_one(Login, started.login.id)
     assert (after.owner, after.owner_epoch) == (before.owner, before.owner_epoch)
+
+
+def test_a_sweep_after_a_flush_takes_no_login_away(stage: Stage) -> None:
+    """A Redis that has just lost everything knows no locks: those who drive logins get a lock's life to put theirs back."""
+    started = stage.start()
+    stage.wait_for_qr(started.login.id)
+    with stage.core.transaction() as db:
+        before = db.get_one(Login, started.login.id)
+    for _ in range(2):
+        stage.core.redis.flushdb()
+        with stage.core.transaction() as db:
+            db.execute(update(Login).values(next_dispatch_at=func.now()))
+        assert resume_orphaned_logins(stage.core) == 0
+    wait_until(lambda: stage.core.redis.get(login_lock_key(started.login.id)), within_seconds=7)
+    with stage.core.transaction() as db:
+        after = db.get_one(Login, started.login.id)
+    assert (after.owner, after.owner_epoch) == (before.owner, before.owner_epoch)
+    assert after.next_dispatch_at is not None
+    assert after.next_dispatch_at > utc_now()
+
+
+def test_a_login_that_a_dead_worker_left_is_sent_again_once_redis_can_tell(core: Core) -> None:
+    """And one that no worker ever took at once, however new Redis is."""
+    taken, fresh = (start_login(core, tenant_id="alice", request=NewLogin()).login.id for _ in range(2))
+    due = update(Login).values(next_dispatch_at=func.now())
+    with core.transaction() as db:
+        take(db, login_id=taken, owner="one")
+        db.execute(due)
+    assert resume_orphaned_logins(core) == 1
+    with core.transaction() as db:
+        assert db.get_one(Login, fresh).dispatches == 1
+        db.execute(due.where(Login.id == taken))
+    core.redis.set(REDIS_FIRST_SEEN_KEY, int(time.time() * 1000) - 15_001)
+    assert resume_orphaned_logins(core) == 1
+    with core.transaction() as db:
+        assert db.get_one(Login, taken).dispatches == 1
