@@ -203,7 +203,8 @@ class Login(Base):
             postgresql_where=text("relogin_session_id IS NOT NULL"),
         ),
         Index(
-            "ix_logins_next_dispatch_at",
+            "ix_logins_tenant_id_next_dispatch_at",
+            "tenant_id",
             "next_dispatch_at",
             postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
         ),
@@ -312,9 +313,20 @@ class TelegramSession(Base):
             unique=True,
             postgresql_where=text("status = 'active'"),
         ),
-        Index("ix_sessions_next_logout_at", "next_logout_at", postgresql_where=text("logout_pending")),
+        Index(
+            "ix_sessions_tenant_id_next_logout_at",
+            "tenant_id",
+            "next_logout_at",
+            postgresql_where=text("logout_pending"),
+        ),
         Index(
             "ix_sessions_next_validation_at",
+            "next_validation_at",
+            postgresql_where=text(_one_of("status", VALIDATED_SESSION_STATUSES)),
+        ),
+        Index(
+            "ix_sessions_tenant_id_next_validation_at",
+            "tenant_id",
             "next_validation_at",
             postgresql_where=text(_one_of("status", VALIDATED_SESSION_STATUSES)),
         ),
