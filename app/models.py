@@ -76,6 +76,24 @@ class Tenant(Base):
     disabled_at: Mapped[datetime | None]
 
 
+class TenantPurge(Base):
+    """A tenant that is to go with all that is kept of it, or that went. ``report`` counts what; its own row is gone then."""
+
+    __tablename__ = "tenant_purges"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    actor: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    report: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (
+        Index("uq_tenant_purges_one_under_way", "tenant_id", unique=True, postgresql_where=text("finished_at IS NULL")),
+        Index("ix_tenant_purges_tenant_id_requested_at", "tenant_id", "requested_at"),
+    )
+
+
 class ApiKey(Base):
     """An API key: its hash and scopes. The key itself was shown once."""
 

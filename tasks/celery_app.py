@@ -57,6 +57,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
         "seal-audit": _every(60.0, "latchkey.seal_audit"),
         "sweep-webhooks": _every(1.0, "latchkey.sweep_webhooks"),
+        "purge-tenants": _every(10.0, "latchkey.purge_tenants"),
         "prune": _every(600.0, "latchkey.prune"),
         "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }

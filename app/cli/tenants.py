@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 
 import click
 
+from app.backups.bucket import make_bucket
+from app.cli.custody import open_core, progress_bar
 from app.cli.database import cli_actor, open_transactions
 from app.cli.output import json_option, print_one, print_rows
+from app.errors import Unavailable
 from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
+from app.purging import purge_tenants, read_purge, request_purge
 from app.tenants.keys import SCOPES, create_api_key, list_api_keys
 from app.tenants.store import TENANT_ID_PATTERN, create_tenant, enable_tenant, list_tenants
 
 
 @click.group()
 def tenant() -> None:
-    """Tenants: make, list, disable, enable."""
+    """Tenants: make, list, disable, enable, purge."""
 
 
 @tenant.command("create")
@@ -59,6 +64,43 @@ def _enable_tenant(tenant_id: str, as_json: bool) -> None:
     with open_transactions() as transaction:
         enabled = enable_tenant(transaction, actor=cli_actor(), tenant_id=tenant_id)
     print_one(enabled, as_json=as_json)
+
+
+@tenant.command("purge")
+@click.argument("tenant_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--wait-seconds",
+    type=click.IntRange(min=0),
+    default=900,
+    show_default=True,
+    help="How long to wait for the workers' log-outs. The purge goes on by itself after that.",
+)
+@json_option
+def _purge_tenant(tenant_id: str, yes: bool, wait_seconds: int, as_json: bool) -> None:
+    """Erase all that is kept of TENANT_ID, for good, and print a report.
+
+    Its sessions are logged out at Telegram (by the workers, which must be running), then its backups, all versions of them, and
+    its rows are erased. The audit stays for its own retention.
+    """
+    if not yes:
+        click.confirm(f"Log out every session of {tenant_id} and erase all that is kept of it?", abort=True)
+    with open_core() as core:
+        bucket = make_bucket(core.settings) if core.settings.s3_bucket else None
+        purge = request_purge(core, tenant_id=tenant_id, actor=cli_actor()).purge
+        total, deadline = purge.left, time.monotonic() + wait_seconds
+        with progress_bar("logging out") as show:
+            while purge.state == "purging":
+                purge_tenants(core, bucket, only=tenant_id)
+                purge = read_purge(core.transaction, tenant_id=tenant_id)
+                show(total - purge.left, total)
+                if time.monotonic() > deadline:
+                    break
+                if purge.state == "purging":
+                    time.sleep(1.0)
+    print_one(purge, as_json=as_json)
+    if purge.state == "purging":
+        raise Unavailable(f"{purge.left} log-outs are left. The purge goes on by itself; repeat the command to see.")
 
 
 @click.group("api-key")

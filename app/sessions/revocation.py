@@ -28,7 +28,7 @@ MESSAGE_SECONDS = 60.0
 """How long a message may be on its way before the sweep sends another."""
 
 _SWEEP = 100
-_MESSAGES_AT_ONCE = 500
+MESSAGES_AT_ONCE = 500
 _TURNED_AWAY_SECONDS = (2.0, 8.0)
 
 
@@ -85,7 +85,7 @@ def revoke_opened(
         record_event(
             db, tenant_id=tenant_id, actor=actor, action="sessions.revoked", subject=tenant_id, details=details
         )
-    for row in marked[:_MESSAGES_AT_ONCE]:  # the sweep sends the others
+    for row in marked[:MESSAGES_AT_ONCE]:  # the sweep sends the others
         core.dispatch(LOG_OUT_TASK, row.id)
     return len(marked)
 

@@ -280,7 +280,7 @@ def test_the_reference_is_valid_and_agrees_with_the_routes(nobody: Caller, web: 
     assert set(start["responses"]) == {
         "200",
         "202",
-        *["400", "401", "403", "404", "409", "413", "415", "422", "429", "503"],
+        *["400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "503"],
     }
     assert {"Login", "Session", "Problem"} <= set(document["components"]["schemas"])
     assert "{'" not in json.dumps(document)
