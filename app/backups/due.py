@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.authentic import Signer
-from app.backups.content import Content, SessionContent, TenantContent, Tombstone, encode
+from app.backups.content import PERSONAL, Content, SessionContent, TenantContent, Tombstone, encode
 from app.backups.names import ObjectName
 from app.backups.wrappings import describe_key
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
@@ -43,6 +43,11 @@ def tenant_place(tenant_id: str, session_id: str) -> Place:
 def digest_place(tenant_id: str, session_id: str) -> Place:
     """Where the digest of a session's backup is sealed."""
     return Place("backup-digest", tenant_id, session_id)
+
+
+def person_place(tenant_id: str, session_id: str) -> Place:
+    """Where it is sealed who a session is of, within its backup."""
+    return Place("backup-person", tenant_id, session_id)
 
 
 def tombstone_place(tenant_id: str, session_id: str) -> Place:
@@ -94,12 +99,14 @@ def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectN
             signer, tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now
         )
     content = Content(
+        format="latchkey-session-1",
         backed_up_at=now,
         tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
         session=_describe_session(session),
         key=describe_key(due.key),
         session_sealed=session.session_sealed,
         proxy_sealed=session.proxy_sealed,
+        person_sealed=_seal_person(session, due.key.id, keyring),
         digest_sealed=b"",
     )
     place = digest_place(session.tenant_id, session.id)
@@ -183,9 +190,18 @@ def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyR
         created_at=tenant.created_at,
         disabled_at=tenant.disabled_at,
         telegram_sealed=sealed,
+        brand=tenant.brand,
+        redirect_urls=tenant.redirect_urls,
+        origins=tenant.origins,
     )
 
 
 def _describe_session(session: TelegramSession) -> SessionContent:
-    columns = {name: getattr(session, name) for name in SessionContent.model_fields if name != "metadata"}
-    return SessionContent(metadata=session.client_metadata, **columns)
+    open_names = [name for name in SessionContent.model_fields if name not in PERSONAL]
+    return SessionContent(**{name: getattr(session, name) for name in open_names})
+
+
+def _seal_person(session: TelegramSession, key_id: str, keyring: KeyRing) -> bytes:
+    person = {name: getattr(session, name) for name in PERSONAL if name != "metadata"}
+    person["metadata"] = session.client_metadata
+    return keyring.seal_under_key(key_id, person_place(session.tenant_id, session.id), json.dumps(person).encode())

@@ -11,7 +11,7 @@ from telethon.sessions import StringSession
 from app.backups.authentic import check_signature
 from app.backups.bucket import Bucket
 from app.backups.content import BackupCorrupt, Content, Tombstone, decode
-from app.backups.due import digest_place, tenant_place, tombstone_place
+from app.backups.due import digest_place, person_place, tenant_place, tombstone_place
 from app.backups.names import ObjectName
 from app.backups.wrappings import BackupKeys, OpenedKey
 from app.errors import SealBroken
@@ -21,7 +21,7 @@ from app.vault.sealing import open_under
 
 @dataclass(frozen=True)
 class OpenedBackup:
-    """A backup that was seen to open. The string session itself is not kept.
+    """A backup that was seen to open. The string session itself is not kept; ``content`` says who it is of.
 
     ``superseded``: the bucket has, or may have, a newer object of the session, which this one is chosen over.
     """
@@ -93,9 +93,19 @@ def open_backup(name: ObjectName, content: Content, keys: BackupKeys) -> OpenedB
         sealed = content.tenant.telegram_sealed
         place = tenant_place(tenant_id, session_id)
         overrides = json.loads(open_under(key.data_key, place, sealed)) if sealed is not None else {}
+        content = _with_person(content, key, tenant_id)
     except SealBroken as exc:
         raise BackupCorrupt("Its seal does not open.") from exc
     except (ValueError, TypeError, IndexError) as exc:
         # ``from None``: the exception may quote the string session.
         raise BackupCorrupt(f"What is sealed in it is no string session ({type(exc).__name__}).") from None
     return OpenedBackup(name, content, key, overrides)
+
+
+def _with_person(content: Content, key: OpenedKey, tenant_id: str) -> Content:
+    """The content with who it is of, where it was stored."""
+    if content.person_sealed is None:
+        return content
+    place = person_place(tenant_id, content.session.id)
+    person = json.loads(open_under(key.data_key, place, content.person_sealed))
+    return content.model_copy(update={"session": content.session.model_copy(update=person)})
