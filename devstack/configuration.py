@@ -115,6 +115,17 @@ class Configuration:
         """Where a part answers HTTP."""
         return f"http://{HOST}:{self.ports[name]}"
 
+    @property
+    def redis_admin_url(self) -> str:
+        """Redis, past what may stand in between, for whoever may do everything there."""
+        return redis_url(self.ports["redis"])
+
+    @property
+    def redis_watcher_url(self) -> str:
+        """Redis as Flower and the exporter may use it."""
+        port = _proxy_port(self.environment, _PROXY_SETTINGS["redis"]) or self.ports["redis"]
+        return redis_url(port, user="watcher", password=redis_passwords(self.folder)["watcher"])
+
     def metrics_url(self, worker: str) -> str:
         """Where a worker tells its metrics."""
         return f"http://{HOST}:{self.worker_metrics[worker]}/metrics"
@@ -206,8 +217,9 @@ def _settings(
         postgres_url(store_ports["postgres"], password=service_password, database=DATABASE, user=_SERVICE_ROLE),
     )
     yield OWNER_SETTING, postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
-    yield "REDIS_URL", redis_url(store_ports["redis"])
-    yield "CELERY_BROKER_URL", redis_url(store_ports["redis"])
+    redis = redis_url(store_ports["redis"], user="service", password=redis_passwords(folder)["service"])
+    yield "REDIS_URL", redis
+    yield "CELERY_BROKER_URL", redis
     yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")
     yield "TELEGRAM_DC_ADDRESS", f"{telegram.dc_id}:{telegram.host}:{telegram.port}"
     if telegram.public_key_file:
@@ -226,6 +238,14 @@ def _settings(
     yield "AWS_SECRET_ACCESS_KEY", "latchkey-local"
     yield "AWS_DEFAULT_REGION", "us-east-1"
     yield "FLOWER_BASIC_AUTH", given.get("FLOWER_BASIC_AUTH") or f"latchkey:{flower_password}"
+
+
+def redis_passwords(folder: Path) -> dict[str, str]:
+    """The passwords of Redis' users in this folder, by name; made the first time."""
+    return {
+        name: kept_secret(folder / f"redis-{name}.password", make=lambda: secrets.token_urlsafe(24))
+        for name in ("service", "watcher")
+    }
 
 
 def neutral_environment() -> dict[str, str]:

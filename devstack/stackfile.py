@@ -55,7 +55,7 @@ def describe(
         "worker_metrics": [configuration.metrics_url(name) for name in configuration.worker_metrics],
         "s3": url("s3"),
         "database_url": configuration.settings["DATABASE_OWNER_URL"],
-        "redis_url": configuration.settings["REDIS_URL"],
+        "redis_url": configuration.redis_admin_url,
         "telegram": asdict(configuration.telegram),
         **(asdict(keys) if keys else {}),
         "tenant_id": tenant,

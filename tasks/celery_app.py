@@ -16,17 +16,18 @@ from celery.signals import setup_logging
 
 from app.errors import SettingsError
 from app.logs import configure_logs
-from app.settings import Settings, load_settings
+from app.settings import QueueSettings, Settings, load_some_settings
 from tasks.bootsteps import DrainLogins, MetricsServer, Parts
 
 
 class LatchkeyCelery(Celery):
     """Celery's app with our settings beside its own, where no inspection command shows them."""
 
-    settings: Settings
+    settings: QueueSettings
+    """All of ``Settings`` in a worker, and no more than these in beat and Flower."""
 
 
-def make_celery_app(settings: Settings) -> LatchkeyCelery:
+def make_celery_app(settings: QueueSettings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
     app = LatchkeyCelery(
         "latchkey",
@@ -44,7 +45,7 @@ def make_celery_app(settings: Settings) -> LatchkeyCelery:
     return app
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+def beat_schedule(settings: QueueSettings) -> dict[str, dict[str, Any]]:
     """What beat sends, and how often. Each message expires before the next one is due."""
     return {
         "resume-orphaned-logins": _every(2.0, "latchkey.resume_orphaned_logins"),
@@ -75,17 +76,19 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 def _configure_logs(**_: object) -> None:
     # Connecting to this signal keeps Celery from setting up logging of its own.
     settings = _settings
-    configure_logs(level=settings.log_level, log_format=settings.log_format, process=_process_name())
+    configure_logs(
+        level=settings.log_level, log_format=settings.log_format, process=os.environ.get("LATCHKEY_PROCESS") or _role()
+    )
 
 
-def _process_name() -> str:
-    roles = {"worker", "beat", "flower"}
-    return os.environ.get("LATCHKEY_PROCESS") or next((word for word in sys.argv if word in roles), "celery")
+def _role() -> str:
+    """What this process was started as: ``worker``, ``beat``, ``flower``, or another of Celery's commands."""
+    return next((word for word in sys.argv if word in {"worker", "beat", "flower"}), "celery")
 
 
-def _load() -> Settings:
+def _load() -> QueueSettings:
     try:
-        return load_settings()
+        return load_some_settings(Settings if _role() not in {"beat", "flower"} else QueueSettings)
     except SettingsError as exc:
         sys.exit(f"latchkey: {exc}")
 

@@ -54,6 +54,17 @@ def test_files_with_secrets_are_private(stack: RunningStack) -> None:
     assert (stack.folder / "logs").stat().st_mode & 0o077 == 0
 
 
+def test_a_process_has_the_secrets_of_its_role_alone(stack: RunningStack) -> None:
+    """Beat, Flower and the exporter have no key and no database, as in production."""
+    pids = stack.description["pids"]
+    for name in {"beat", "flower", "exporter"} & set(pids):
+        environment = psutil.Process(pids[name]).environ()
+        known = {"DATABASE_URL", "DATABASE_OWNER_URL", "LOCAL_KEY_FILE", "TELEGRAM_API_HASH", "AWS_SECRET_ACCESS_KEY"}
+        assert not known & set(environment), name
+        assert "//service:" not in environment.get("REDIS_URL", "") or name == "beat"
+    assert "DATABASE_OWNER_URL" not in psutil.Process(pids["web"]).environ()
+
+
 def test_every_part_answers(stack: RunningStack) -> None:
     """When the stack says ready, each address works, and the web says so of its dependencies."""
     description = stack.description
