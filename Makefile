@@ -41,11 +41,13 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, migration drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict docker-compose.yml deploy
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
