@@ -7,8 +7,8 @@ whoever brought it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
@@ -25,20 +25,12 @@ from app.sessions.verdicts import IMPORTED
 from app.settings import DataCentre, Settings
 from app.telegram.data_centres import AddressUnknown, NumberedDataCentre, is_of, is_telegrams, locate
 from app.telegram.identity import identity_for
+from app.telegram.session_files import read_session_file
 from app.telegram.session_formats import LIBRARIES, ReadSession, SessionFormat, read_session
 from app.telegram.string_sessions import make_string_session
 from app.vault.audit import record_event
 from app.vault.opening import seal_session
 from app.vault.places import session_proxy_place
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Brought:
-    """What is kept of a string session: its auth key at its data centre, in Telethon's form."""
-
-    session_string: str = field(repr=False)
-    auth_key: bytes = field(repr=False)
-    dc_id: int
 
 
 def import_session(
@@ -62,11 +54,33 @@ def import_session(
         Transient: the configured server's host name cannot be looked up, so it is not known whose data centre it is.
         Conflict: ``session_exists``: its auth key is a session already, or its user has an active one.
     """
-    brought = _read(core.settings, session_string.strip(), session_format)
-    session_id, ticket = new_id("ses"), utc_now() + timedelta(seconds=TICKET_SECONDS)
-    sealed = seal_session(
-        core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=brought.session_string
+    read = _recognise(session_string.strip(), session_format)
+    return _import(
+        core, read, field="session_string", tenant_id=tenant_id, telegram_user_id=telegram_user_id, actor=actor
     )
+
+
+def import_session_file(
+    core: Core, *, tenant_id: str, path: Path, telegram_user_id: int | None, actor: str
+) -> TelegramSession:
+    """Import what is logged in with a session file of Telethon or Pyrogram. The file stays as it is; do not use it any more.
+
+    Args, Raises: as in ``import_session``.
+    """
+    try:
+        read = read_session_file(path)
+    except ValueError as exc:
+        raise _invalid(str(exc), field="file") from exc
+    return _import(core, read, field="file", tenant_id=tenant_id, telegram_user_id=telegram_user_id, actor=actor)
+
+
+def _import(
+    core: Core, read: ReadSession, *, field: str, tenant_id: str, telegram_user_id: int | None, actor: str
+) -> TelegramSession:
+    data_centre = _find_data_centre(core.settings, read.data_centre, field=field)
+    session_string = make_string_session(auth_key=read.auth_key, data_centre=data_centre)
+    session_id, ticket = new_id("ses"), utc_now() + timedelta(seconds=TICKET_SECONDS)
+    sealed = seal_session(core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=session_string)
     with core.transaction() as db:
         if telegram_user_id is not None:
             _refuse_second(db, tenant_id=tenant_id, telegram_user_id=telegram_user_id)
@@ -77,12 +91,12 @@ def import_session(
                 id=session_id,
                 tenant_id=tenant_id,
                 telegram_user_id=telegram_user_id,
-                dc_id=brought.dc_id,
+                dc_id=data_centre.dc_id,
                 status="quarantined",
                 reason=IMPORTED,
                 key_id=sealed.key_id,
                 session_sealed=sealed.ciphertext,
-                auth_key_hash=fingerprint(brought.auth_key),
+                auth_key_hash=fingerprint(read.auth_key),
                 device=identity.kept(),
                 proxy_sealed=core.keyring.seal_under_key(
                     sealed.key_id, session_proxy_place(tenant_id, session_id), identity.proxy.encode()
@@ -102,17 +116,6 @@ def import_session(
     return row
 
 
-def _read(settings: Settings, text: str, said: SessionFormat | None) -> _Brought:
-    read = _recognise(text, said)
-    data_centre = _locate(settings, read.data_centre)
-    # The string names the host that workers will connect to: not any that a caller likes.
-    if not _is_known(settings, data_centre.host):
-        raise _invalid("must be a session of one of Telegram's data centres")
-    if read.format != "telethon":
-        text = make_string_session(auth_key=read.auth_key, data_centre=data_centre)
-    return _Brought(session_string=text, auth_key=read.auth_key, dc_id=data_centre.dc_id)
-
-
 def _recognise(text: str, said: SessionFormat | None) -> ReadSession:
     try:
         read = read_session(text)
@@ -128,15 +131,19 @@ def _name(session_format: SessionFormat | None) -> str:
     return LIBRARIES[session_format] if session_format else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _locate(settings: Settings, data_centre: DataCentre | NumberedDataCentre) -> DataCentre:
+def _find_data_centre(settings: Settings, data_centre: DataCentre | NumberedDataCentre, *, field: str) -> DataCentre:
     if isinstance(data_centre, DataCentre):
+        # It names the host that workers will connect to: not any that a caller likes.
+        if not _is_known(settings, data_centre.host):
+            raise _invalid("must be a session of one of Telegram's data centres", field=field)
         return data_centre
     try:
         return locate(data_centre, server=settings.data_centre)
     except AddressUnknown as exc:
         raise _invalid(
             f"names data centre {data_centre.dc_id} and not its address, which is not known here:"
-            " bring it in a form that has the address"
+            " bring it in a form that has the address",
+            field=field,
         ) from exc
 
 
@@ -156,5 +163,5 @@ def _exists(detail: str) -> Conflict:
     return Conflict(detail, code="session_exists")
 
 
-def _invalid(message: str) -> InvalidInput:
-    return InvalidInput("Check session_string.", errors=(("session_string", message),))
+def _invalid(message: str, *, field: str = "session_string") -> InvalidInput:
+    return InvalidInput(f"Check {field}.", errors=((field, message),))
