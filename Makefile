@@ -88,7 +88,7 @@ install: $(INSTALLED) ## Install what the other targets need into .venv
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-exporter $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

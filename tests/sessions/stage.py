@@ -36,6 +36,7 @@ from app.telegram.errors import PasswordNeeded
 from app.telegram.gates import Caller
 from app.telegram.identity import identity_for
 from app.telegram.process import start_telegram, stop_telegram
+from app.telegram.session_formats import SessionFormat
 from app.tenants.keys import create_api_key
 from app.vault.places import webhook_secret_place
 from sandbox.driver import SandboxDriver
@@ -158,7 +159,14 @@ class Stage(AbstractContextManager["Stage"]):
         """Run a log-out, as its task would."""
         return self.parts.runtime.run(log_out_session(self.core, self.parts, session_id), timeout_seconds=100)
 
-    def lease(self, session_id: str, *, holder: str = "bot-1", ttl_seconds: float = 60) -> Lease:
+    def lease(
+        self,
+        session_id: str,
+        *,
+        holder: str = "bot-1",
+        ttl_seconds: float = 60,
+        session_format: SessionFormat = "telethon",
+    ) -> Lease:
         """Acquire a lease of Alice's."""
         return acquire_lease(
             self.core,
@@ -167,6 +175,7 @@ class Stage(AbstractContextManager["Stage"]):
             holder=holder,
             ttl_seconds=ttl_seconds,
             actor="api-key:key_alice",
+            session_format=session_format,
         )
 
     # --- what others see
