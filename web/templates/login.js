@@ -16,11 +16,21 @@
   const onPhone = matchMedia("(pointer: coarse)").matches;
 
   const $ = (id) => document.getElementById(id);
-  const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-  const plural = (key, n) => {
-    const form = new Intl.PluralRules(document.documentElement.lang).select(n);
-    return say(`${key}_${form}` in texts ? `${key}_${form}` : `${key}_other`, { n });
-  };
+  const language = document.documentElement.lang;
+  const numbers = new Intl.NumberFormat(language, { useGrouping: false });
+  const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
+  const forms = new Intl.PluralRules(language);
+  // What is filled in may be written the other way round: it must not turn what stands around it.
+  const turns = document.documentElement.dir === "rtl" ? /./ : /[\u0590-\u08ff]/;
+  const isolate = (value) => (turns.test(value) ? `\u2068${value}\u2069` : value);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const say = (key, values = {}) => fill(texts[key], values);
+  const plural = (key, n) => fill(texts[key][forms.select(n)], { n: numbers.format(n) });
+  const clock = (seconds) => `${numbers.format(Math.floor(seconds / 60))}:${twoDigits.format(seconds % 60)}`;
+  const soon = (seconds) =>
+    seconds < 100 ? relative.format(seconds, "second") : relative.format(Math.ceil(seconds / 60), "minute");
+  const tooFast = (response) => say("too_fast", { when: soon(Number(response.headers.get("Retry-After")) || 1) });
   const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
   class Gone extends Error {} // no such login, or another one's secret
@@ -130,7 +140,7 @@
 
   function show(key, part, tone = "") {
     // The text is only touched when it changes, so that screen readers do not repeat it.
-    const text = say(key, { application });
+    const text = say(key, { application: isolate(application) });
     if ($("status").textContent !== text) $("status").textContent = text;
     $("status").className = tone;
     for (const id of PARTS) {
@@ -170,7 +180,7 @@
     show(key, "done", tones[status] || "bad");
     const name = account && [account.first_name, account.username && `@${account.username}`].filter(Boolean).join(", ");
     $("account").hidden = !name;
-    if (name) $("account").textContent = say("connected_as", { name });
+    if (name) $("account").textContent = say("connected_as", { name: isolate(name) });
     $("again").hidden = status === "authorized";
     offerBack();
   }
@@ -187,7 +197,7 @@
     back.searchParams.set("login_id", login.id);
     back.searchParams.set("status", login.status);
     $("back").href = back;
-    $("back").textContent = say("back_to", { application });
+    $("back").textContent = say("back_to", { application: isolate(application) });
     $("back").hidden = false;
     if (login.status === "authorized") setTimeout(() => location.assign(back), LEAVE_MS);
   }
@@ -218,14 +228,15 @@
 
   function renderPassword({ hint, attempts_left: left }) {
     $("password-hint").hidden = !hint;
-    if (hint) $("password-hint").textContent = say("password_hint", { hint });
+    if (hint) $("password-hint").textContent = say("password_hint", { hint: isolate(hint) });
     renderForm("password", left);
   }
 
   function renderCode({ delivery, length, beginning, pattern, no_other_way: noOtherWay, attempts_left: left }) {
     const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
-    const begins = beginning ? say("code_begins", { text: beginning }) : "";
-    $("code-delivery").textContent = say(key, { length, pattern: pattern || "", beginning: begins }).trim();
+    const begins = beginning ? say("code_begins", { text: isolate(beginning) }) : "";
+    const digits = plural("last_digits", length || 0);
+    $("code-delivery").textContent = say(key, { digits, pattern: isolate(pattern || ""), beginning: begins }).trim();
     const inWords = delivery === "word" || delivery === "phrase";
     $("code").inputMode = inWords ? "text" : "numeric";
     $("code").classList.toggle("words", inWords);
@@ -274,7 +285,7 @@
       lock(kind, true);
       try {
         const response = await call(`/${kind}`, { method: "POST", body: JSON.stringify({ [kind]: typed }) });
-        if (response.status === 429) return refuse(kind, say("too_fast", { n: response.headers.get("Retry-After") }));
+        if (response.status === 429) return refuse(kind, tooFast(response));
         if (response.status === 422 && kind === "code") return refuse(kind, say("code_impossible"));
         if (response.status !== 202 && response.status !== 409) return refuse(kind, say("not_sent"));
         setTimeout(() => unanswered(kind), ANSWER_MS);
@@ -299,9 +310,7 @@
   function tick() {
     if (!login || FINAL.includes(login.status)) return;
     const left = Math.max(0, Math.floor((Date.parse(login.expires_at) - now()) / 1000));
-    $("countdown").textContent = say("time_left", {
-      time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
-    });
+    $("countdown").textContent = say("time_left", { time: clock(left) });
     if (login.qr) {
       const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
       $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
@@ -310,8 +319,8 @@
     const wait = Math.ceil((waitUntil - now()) / 1000);
     if (wait > 0) {
       const kind = { password_required: "password", code_required: "code" }[login.status];
-      if (kind) note(kind, say("flood_wait", { n: wait }), true);
-      else $("status").textContent = say("flood_wait", { n: wait });
+      if (kind) note(kind, say("flood_wait", { when: soon(wait) }), true);
+      else $("status").textContent = say("flood_wait", { when: soon(wait) });
     } else if (waitUntil) {
       waitUntil = 0;
       for (const kind of ["password", "code"]) note(kind, "");
@@ -362,7 +371,7 @@
       ? String.fromCodePoint(...[...region].map((letter) => 0x1f1a5 + letter.charCodeAt(0)))
       : "🌐";
     $("country").title = region
-      ? new Intl.DisplayNames([document.documentElement.lang], { type: "region" }).of(region)
+      ? new Intl.DisplayNames([language], { type: "region" }).of(region)
       : "";
   }
 
@@ -376,7 +385,7 @@
       const response = await switchTo({ method: "code", phone: $("phone").value });
       if (response.status === 202) otherNumber = false;
       else if (response.status === 422) note("phone", say("phone_impossible"));
-      else if (response.status === 429) note("phone", say("too_fast", { n: response.headers.get("Retry-After") }));
+      else if (response.status === 429) note("phone", tooFast(response));
       else note("phone", say("not_sent"));
     } catch {
       note("phone", say("not_sent"));
@@ -403,7 +412,7 @@
       const response = await call("/again", { method: "POST" });
       const next = await response.json();
       if (response.status === 202) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
-      $("status").textContent = say("ask_for_new", { application });
+      $("status").textContent = say("ask_for_new");
       $("again").hidden = true;
     } catch {
       $("status").textContent = say("not_sent");

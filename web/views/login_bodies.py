@@ -92,7 +92,8 @@ class NewLoginBody(Body):
     )
     replace: bool = Field(default=False, description="Log in anew even if an active session serves, and replace it.")
     locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
-        default=None, description="The hosted page's language: en or ru, others fall back to en."
+        default=None,
+        description="The hosted page's language, such as pt-BR; one that it does not speak is the browser's choice.",
     )
     redirect_url: Annotated[Storable, Field(max_length=2000)] | None = Field(
         default=None, description="Where the hosted page leads when the login is over; on your list of `redirect_urls`."

@@ -10,16 +10,16 @@ from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, make_response, render_template, request
+from markupsafe import Markup
 
 from app.errors import Unavailable
 from app.logins.page import LoginPage, read_page
 from web.dial_codes import DIAL_CODES
-from web.page_texts import LANGUAGES, TEXTS, is_right_to_left
+from web.page_texts import LANGUAGES, TEXTS, choose_language, is_right_to_left
 from web.parts import parts
 
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
-_FALLBACK = "en"
 # Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
 _READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
 
@@ -41,6 +41,7 @@ def show_login(login_id: str) -> Response:
         languages=LANGUAGES,
         direction="rtl" if is_right_to_left(language) else "ltr",
         texts=TEXTS[language],
+        fill=_fill,
         settings={
             "loginId": login_id,
             "application": known.application or "",
@@ -71,11 +72,14 @@ def render_page(template: str, *, frame_ancestor: str | None = None, **values: o
 
 def _language(locale: str | None) -> str:
     """The one that the person chose, else the login's own, else the browser's, as far as there are texts for it."""
-    for wanted in (request.args.get("lang"), locale):
-        language = (wanted or "").partition("-")[0].lower()
-        if language in TEXTS:
-            return language
-    return request.accept_languages.best_match(list(TEXTS), _FALLBACK)
+    accepted = (tag for tag, quality in request.accept_languages if quality > 0)
+    return choose_language([request.args.get("lang"), locale, *accepted])
+
+
+def _fill(text: str, name: str, value: str) -> Markup:
+    """A text with one place filled in; what may be written the other way round turns nothing around it."""
+    before, _, after = text.partition(f"{{{name}}}")
+    return Markup("{}<bdi>{}</bdi>{}").format(before, value, after)
 
 
 def _accent(known: LoginPage) -> dict[str, Any] | None:
