@@ -98,6 +98,7 @@ class Configuration:
     Args:
         sandbox_ports: None when somebody else's Telegram is used.
         worker_metrics: the metrics port of each worker, by the worker's name.
+        beat_metrics: beat's.
         settings: Latchkey's settings, as ``.run/env`` tells them.
         environment: the whole environment of the stack's programs.
     """
@@ -106,6 +107,7 @@ class Configuration:
     ports: Mapping[str, int]
     sandbox_ports: SandboxPorts | None
     worker_metrics: Mapping[str, int]
+    beat_metrics: int
     login_workers: int
     telegram: Telegram
     settings: Mapping[str, str] = field(repr=False)
@@ -148,6 +150,7 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
     workers = [f"worker-logins-{number}" for number in range(1, login_workers + 1)] + ["worker-background-1"]
     telegram, sandbox_ports = _telegram(folder, given, book=book)
     worker_metrics = {name: book.port(name) for name in workers}
+    beat_metrics = book.port("beat")
     write_private(remembered, json.dumps(book.given_out))
     settings = dict(_settings(folder, given, ports=ports, telegram=telegram))
     return Configuration(
@@ -155,6 +158,7 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
         ports=ports,
         sandbox_ports=sandbox_ports,
         worker_metrics=worker_metrics,
+        beat_metrics=beat_metrics,
         login_workers=login_workers,
         telegram=telegram,
         settings=settings,

@@ -140,15 +140,15 @@ def _worker(place: Place, name: str, queue: str, threads: int, metrics_port: int
     )
 
 
-def beat(place: Place) -> Program:
-    """The clock. It serves nobody, so there is nothing to ask: it is ready when it runs."""
+def beat(place: Place, *, metrics_port: int) -> Program:
+    """The clock."""
     return Program(
         name="beat",
         command=(*_CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile="),
         folder=place.folder,
-        environment=place.with_only(*_QUEUE_SETTINGS),
+        environment=place.with_only(*_QUEUE_SETTINGS, METRICS_PORT=metrics_port),
         log=place.log("beat"),
-        ready=lambda: True,
+        ready=lambda: accepts(metrics_port),
     )
 
 

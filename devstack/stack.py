@@ -129,7 +129,7 @@ class Stack:
             roles.web(place, port=decided.ports["web"]),
             *workers,
             roles.background_worker(place, metrics_port=metrics["worker-background-1"]),
-            roles.beat(place),
+            roles.beat(place, metrics_port=decided.beat_metrics),
             roles.flower(place, port=decided.ports["flower"], broker_url=decided.redis_watcher_url),
             roles.exporter(place, port=decided.ports["exporter"], broker_url=decided.redis_watcher_url),
         ]

@@ -9,15 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from celery import bootsteps
-from prometheus_client import start_http_server
 
+from app.checks import make_checks
 from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
-from app.logs import get_logger
+from app.readiness import Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
-
-_log = get_logger(__name__)
+from tasks.operators import OperatorsServer
 
 
 class ProcessParts:
@@ -56,24 +55,29 @@ class Parts(bootsteps.StartStopStep):
 
 
 class MetricsServer(bootsteps.StartStopStep):
-    """Serves this process's metrics on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
 
     requires = (Parts,)
+    server: OperatorsServer | None = None
 
     def start(self, worker: Any) -> None:
         """Start the server's thread."""
-        settings = parts.core.settings
-        if settings.metrics_port is not None:
-            self.server, self.thread = start_http_server(
-                settings.metrics_port, addr=settings.metrics_host, registry=parts.core.registry
-            )
-            _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
+        core = parts.core
+        if core.settings.metrics_port is None:
+            return
+        checks = make_checks(core)
+        del checks["login_workers"]  # another process's business
+        self.server = OperatorsServer(
+            core.settings.metrics_host,
+            core.settings.metrics_port,
+            registry=core.registry,
+            readiness=Readiness(checks),
+        )
 
     def stop(self, worker: Any) -> None:
         """Close the port."""
-        server = getattr(self, "server", None)
-        if server is not None:
-            server.shutdown()
+        if self.server is not None:
+            self.server.close()
 
 
 class DrainLogins(bootsteps.StartStopStep):

@@ -17,6 +17,7 @@ from celery.signals import setup_logging
 from app.errors import SettingsError
 from app.logs import configure_logs
 from app.settings import QueueSettings, Settings, load_some_settings
+from tasks.beat import install_beat
 from tasks.bootsteps import DrainLogins, MetricsServer, Parts
 
 
@@ -95,3 +96,4 @@ def _load() -> QueueSettings:
 
 _settings = _load()
 celery_app = make_celery_app(_settings)
+install_beat(_settings, lock_key=f"{celery_app.conf.redbeat_key_prefix}:lock")

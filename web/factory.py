@@ -6,15 +6,16 @@ from apiflask import APIFlask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.checks import make_checks
 from app.core import Core, build_core
 from app.dispatch import make_dispatch, make_producer
 from app.logins.store import read_versions
 from app.logs import configure_logs
+from app.readiness import Readiness
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
 from app.tenants.keys import find_barred
 from app.tenants.limits import Limits
-from web.checks import make_checks
 from web.cross_origin import install_cross_origin
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
@@ -23,7 +24,6 @@ from web.parsing import install_parsing
 from web.parts import Parts, keep_parts
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
-from web.readiness import Readiness
 from web.stream_caps import StreamCaps
 from web.views import BLUEPRINTS
 from web.watch import LoginWatch

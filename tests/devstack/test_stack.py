@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -36,7 +37,18 @@ def test_stack_file_has_the_contract_s_shape(stack: RunningStack) -> None:
     """stack.json names every address, key and process that the contract shows."""
     description = stack.description
     assert set(description) == {
-        *("web", "sandbox", "flower", "exporter", "worker_metrics", "s3", "database_url", "redis_url", "telegram"),
+        *(
+            "web",
+            "sandbox",
+            "flower",
+            "exporter",
+            "worker_metrics",
+            "beat_metrics",
+            "s3",
+            "database_url",
+            "redis_url",
+            "telegram",
+        ),
         *("api_key", "admin_api_key", "tenant_id", "pids"),
     }
     assert set(description["telegram"]) == {"dc_id", "host", "port", "public_key_file"}
@@ -75,6 +87,18 @@ def test_every_part_answers(stack: RunningStack) -> None:
     assert all("telethon_auth_qr_start_total" in requests.get(page, timeout=10).text for page in pages[:-1])
     if EXPORTER_PYTHON.exists():
         assert "celery_queue_length" in requests.get(description["exporter"], timeout=10).text
+
+
+def test_every_role_has_an_operators_address(stack: RunningStack) -> None:
+    """/metrics, /healthz and /readyz of workers and beat, with what each stands on; nothing else is there."""
+    description = stack.description
+    for page in (*description["worker_metrics"], description["beat_metrics"]):
+        base = page.removesuffix("/metrics")
+        assert requests.get(f"{base}/healthz", timeout=10).json() == {"status": "ok"}
+        wait_until(partial(_is_ready, base))
+        assert requests.get(f"{base}/readyz?verbose", timeout=10).json()["checks"]["redis"]["ok"]
+        assert requests.get(f"{base}/", timeout=10).status_code == 404
+    assert 'telethon_beat_sent_total{task="' in requests.get(description["beat_metrics"], timeout=10).text
 
 
 def test_flower_wants_its_password(stack: RunningStack) -> None:
@@ -141,8 +165,8 @@ def test_second_stack_in_the_same_folder_is_refused(stack: RunningStack) -> None
     assert "make up RUN_DIR=.run2" in done.stdout.splitlines()[-1]
     after = stack.description
     # What was killed just before this test may have taken others along, which start again meanwhile: not the stores.
-    stores = [{name: each.pop("pids")[name] for name in ("postgres", "redis", "sandbox")} for each in (before, after)]
-    assert stores[0] == stores[1]
+    pids = before.pop("pids"), after.pop("pids")
+    assert all(pids[0][name] == pids[1][name] for name in ("postgres", "redis", "sandbox"))
     assert after == before
 
 

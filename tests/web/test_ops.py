@@ -21,6 +21,7 @@ from sqlalchemy import text
 
 from app.core import Core
 from app.errors import AppError
+from app.readiness import Check, Readiness
 from devstack.ports import free_port
 from devstack.programs import running
 from tests.builders import make_core
@@ -30,7 +31,6 @@ from tests.web.conftest import MakeClient
 from tests.web.live import Live, server_program
 from web.parts import Parts
 from web.problems import CODES, STATUSES
-from web.readiness import Check, Readiness
 
 NOWHERE = "127.0.0.1:1"
 
