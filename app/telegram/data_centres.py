@@ -83,6 +83,18 @@ def is_test(data_centre: DataCentre) -> bool:
     return data_centre.host in _TEST_ADDRESSES.values()
 
 
+def is_unlocated(data_centre: DataCentre, server: DataCentre) -> bool:
+    """Whether it stands at the configured server's own address under another number: where it really is, the server says.
+
+    Blocks for a look-up of the server's name.
+
+    Raises:
+        ConnectionLost: the server's host name has no address.
+    """
+    there = addresses_of(server.host) if data_centre.dc_id != server.dc_id and data_centre.port == server.port else ()
+    return plain_address(data_centre.host) in there
+
+
 def locate(numbered: NumberedDataCentre, *, server: DataCentre | None) -> DataCentre:
     """Find the address of a numbered data centre.
 
@@ -90,12 +102,13 @@ def locate(numbered: NumberedDataCentre, *, server: DataCentre | None) -> DataCe
         server: the configured one; None: Telegram itself.
 
     Raises:
-        AddressUnknown: Telegram has no such data centre, or the configured server is not Telegram's and is another one.
+        AddressUnknown: Telegram has no such data centre.
+
+    Returns:
+        Where to connect to; with a configured server that is not Telegram's, where to ask (``is_unlocated``).
     """
     if server is not None and not is_telegrams(server.host):
-        if numbered.dc_id != server.dc_id:
-            raise AddressUnknown
-        return server
+        return server._replace(dc_id=numbered.dc_id)
     host = (_TEST_ADDRESSES if numbered.test_mode else _ADDRESSES).get(numbered.dc_id)
     if host is None:
         raise AddressUnknown

@@ -13,6 +13,7 @@ from app.telegram.session_formats import LIBRARIES, SessionFormat, read_session,
 from app.telegram.string_sessions import read_string_session
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
+from sandbox.process import RunningSandbox
 from tests.sessions.imports import at_server, bring, run_import, string_at
 from tests.sessions.stage import Stage
 
@@ -87,15 +88,45 @@ def stage_string(stage: Stage, row: TelegramSession) -> str:
     return stage.core.keyring.open(place, Sealed(row.key_id, row.session_sealed)).decode()
 
 
-def test_a_data_centre_that_is_only_numbered_is_found_or_refused(stage: Stage) -> None:
-    """Pyrogram leaves the address out: it is Telegram's own, or the configured server's if that is the one."""
-    elsewhere = in_form(string_at("127.0.0.1", dc_id=3), "pyrogram")
-    with pytest.raises(InvalidInput) as refused:
-        bring(stage, elsewhere)
-    assert "data centre 3" in refused.value.errors[0][1]
+def test_a_data_centre_that_is_only_numbered_is_telegrams(stage: Stage) -> None:
+    """Pyrogram leaves the address out. A number that Telegram does not have is refused."""
     stage.core = replace(stage.core, settings=stage.settings.model_copy(update={"telegram_dc_address": None}))
-    sealed = stage_string(stage, bring(stage, elsewhere))
+    sealed = stage_string(stage, bring(stage, in_form(string_at("127.0.0.1", dc_id=3), "pyrogram")))
     assert read_string_session(sealed)[1] == DataCentre(3, "149.154.175.100", 443)
+    with pytest.raises(InvalidInput) as refused:
+        bring(stage, in_form(string_at("127.0.0.1", dc_id=9), "pyrogram"))
+    assert "data centre 9" in refused.value.errors[0][1]
+
+
+def test_another_server_is_asked_where_a_data_centre_is(stage: Stage, sandbox: RunningSandbox) -> None:
+    """Once, by the first validation, and nobody else's auth key comes near it; the address is kept, and leased."""
+    user_id = stage.account(dc_id=3)
+    string = stage.authorize(user_id, at=DataCentre(3, "127.0.0.1", sandbox.dcs[3]))
+    row = bring(stage, in_form(string, "pyrogram"))
+    assert run_import(stage) == {"ok": 1}
+    assert (stage.row(row.id).telegram_user_id, stage.row(row.id).dc_id) == (user_id, 3)
+    assert stage.lease(row.id).session_string == string
+    assert stage.violations() == {}
+
+
+def test_a_server_that_cannot_be_asked_is_asked_later(stage: Stage, sandbox: RunningSandbox) -> None:
+    """Nothing is known of the session meanwhile."""
+    user_id = stage.account(dc_id=3)
+    string = stage.authorize(user_id, at=DataCentre(3, "127.0.0.1", sandbox.dcs[3]))
+    row = bring(stage, in_form(string, "pyrogram"))
+    stage.telegram.network("refuse")
+    assert run_import(stage) == {"unreachable": 1}
+    assert stage.row(row.id).status == "quarantined"
+    stage.telegram.network("ok")
+    assert stage.validate(row.id) == {"ok": 1}
+
+
+def test_a_data_centre_that_the_server_does_not_have_is_the_end(stage: Stage) -> None:
+    """Invalid and erased, with a reason."""
+    row = bring(stage, in_form(string_at("127.0.0.1", dc_id=9), "pyrogram"))
+    assert run_import(stage) == {"invalid": 1}
+    row = stage.row(row.id)
+    assert (row.status, row.reason, row.session_sealed) == ("invalid", "data_centre_unknown", None)
 
 
 @pytest.mark.parametrize("session_format", LIBRARIES)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import DataCentre
-from app.telegram.data_centres import AddressUnknown, NumberedDataCentre, locate
+from app.telegram.data_centres import AddressUnknown, NumberedDataCentre, is_unlocated, locate
 from app.telegram.session_formats import LIBRARIES, SessionFormat, read_session, write_session
 from app.telegram.string_sessions import plain_address
 
@@ -120,13 +120,16 @@ TELEGRAM, SANDBOX = DataCentre(2, "149.154.167.51", 443), DataCentre(2, "127.0.0
         (NumberedDataCentre(3, test_mode=True), None, DataCentre(3, "149.154.175.117", 443)),
         (NumberedDataCentre(4, test_mode=False), TELEGRAM, DataCentre(4, "149.154.167.91", 443)),
         (NumberedDataCentre(2, test_mode=False), SANDBOX, SANDBOX),
+        (NumberedDataCentre(3, test_mode=False), SANDBOX, SANDBOX._replace(dc_id=3)),
     ],
 )
 def test_a_number_stands_for_an_address(
     numbered: NumberedDataCentre, server: DataCentre | None, found: DataCentre
 ) -> None:
-    """Telegram's, or the configured server's."""
+    """Telegram's, or the configured server's, which is to be asked when that is another data centre."""
     assert locate(numbered, server=server) == found
+    if server == SANDBOX:
+        assert is_unlocated(found, server) is (numbered.dc_id != server.dc_id)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,6 @@ def test_a_number_stands_for_an_address(
     [
         (NumberedDataCentre(9, test_mode=False), None),
         (NumberedDataCentre(4, test_mode=True), None),
-        (NumberedDataCentre(3, test_mode=False), SANDBOX),
     ],
 )
 def test_a_number_that_nobody_knows(numbered: NumberedDataCentre, server: DataCentre | None) -> None:

@@ -54,16 +54,20 @@ def broken_rules(stage: Stage) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("session_format", LIBRARIES)
-@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("dc_id", [2, 3])
 def test_a_librarys_session_comes_and_goes_back(
-    stage: Stage, alice: Caller, get_library: GetLibrary, session_format: SessionFormat, said: bool
+    stage: Stage, alice: Caller, get_library: GetLibrary, session_format: SessionFormat, dc_id: int
 ) -> None:
-    """Logged in and exported by the library, imported, active, leased to the library, alive, and never used by two."""
-    library, account = get_library(session_format), stage.telegram.create_account(first_name="Alicia")
+    """Logged in and exported by the library, imported, active, leased to the library, alive, and never used by two.
+
+    At the data centre where logins begin, with its form said, and at another one, with its form recognised.
+    """
+    library, account = get_library(session_format), stage.telegram.create_account(dc_id=dc_id)
     string = library.log_in(account)
-    session_id = bring(stage, alice, string, **({"format": session_format} if said else {}))
+    session_id = bring(stage, alice, string, **({"format": session_format} if dc_id == 2 else {}))
     session = members(alice.get(f"/v1/sessions/{session_id}"))
     assert (session["status"], session["telegram_user_id"]) == ("active", account["id"])
+    assert session["dc_id"] == dc_id
 
     assert whose(alice, session_id, session_format, library) == account["id"]
     assert stage.validate(session_id) == {"ok": 1}
