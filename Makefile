@@ -66,9 +66,22 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements.txt requirements.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write what the image is made of into sbom.cdx.json (CycloneDX)
+	@$(BIN)/cyclonedx-py requirements requirements.txt --of JSON -o sbom.cdx.json
+	@echo "sbom.cdx.json: $$(grep -c '"bom-ref": "requirements' sbom.cdx.json) packages"
+
+.PHONY: audit
+audit: $(INSTALLED) ## Look up known vulnerabilities of what is pinned (asks PyPI's advisory database)
+	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.txt
+
+.PHONY: pin-images
+pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile to their digests (asks their registries)
+	@$(BIN)/python -m deploy.pin_images
 
 define NEW_REVISION
 import os, sys
