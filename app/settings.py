@@ -145,6 +145,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     metrics_port: int | None = Field(default=None, ge=1, le=65535)
     metrics_host: str = "127.0.0.1"
+    metrics_max_tenants: int = Field(default=200, ge=1, le=10_000)
 
     @model_validator(mode="before")
     @classmethod

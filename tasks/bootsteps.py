@@ -15,6 +15,7 @@ from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
 from app.logs import get_logger
+from app.metrics_tenants import know_tenants
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
 
 _log = get_logger(__name__)
@@ -40,6 +41,7 @@ class Parts(bootsteps.StartStopStep):
         """Build everything before the first task comes: Celery starts its consumer last."""
         settings = worker.app.settings
         parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
+        know_tenants(parts.core.transaction, parts.core.metrics.tenants)
         parts.telegram = start_telegram(settings, parts.core.metrics)
         parts.logins = LoginWorker(parts.core, parts.telegram)
 
