@@ -23,6 +23,7 @@ from tasks.bootsteps import DrainLogins, MetricsServer, Parts
 class LatchkeyCelery(Celery):
     """Celery's app with our settings beside its own, where no inspection command shows them."""
 
+    amqp_cls = "tasks.messages:QuietAMQP"
     settings: Settings
 
 

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from app.errors import Unavailable
 from app.logs import get_logger
 from app.retention import prune as prune_rows
 from app.vault.audit_chain import seal_audit as seal_rows
 from tasks.bootsteps import parts
-from tasks.celery_app import celery_app
+from tasks.periodic import periodic_task
 
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.seal_audit", ignore_result=True)
+@periodic_task("latchkey.seal_audit")
 def seal_audit() -> None:
     """See ``app.vault.audit_chain``."""
-    try:
-        seal_rows(parts.core.transaction)
-    except Unavailable as exc:
-        _log.warning("audit.sealing_put_off", detail=exc.detail)
+    seal_rows(parts.core.transaction)
 
 
-@celery_app.task(name="latchkey.prune", ignore_result=True)
+@periodic_task("latchkey.prune")
 def prune() -> None:
     """See ``app.retention``."""
-    try:
-        prune_rows(parts.core)
-    except Unavailable as exc:
-        _log.warning("retention.put_off", detail=exc.detail)
+    prune_rows(parts.core)
