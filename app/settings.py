@@ -190,6 +190,8 @@ class Settings(QueueSettings, DatabaseSettings):
     max_streams_per_address: Count = 500
     admin_may_open_sessions: bool = True
 
+    metrics_max_tenants: int = Field(default=200, ge=1, le=10_000)
+
     @model_validator(mode="after")
     def _provider_has_its_key(self) -> Settings:
         if self.key_provider == "local" and self.local_key_file is None:

@@ -14,6 +14,7 @@ from app.checks import make_checks
 from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
+from app.metrics_tenants import know_tenants
 from app.readiness import Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
 from tasks.operators import OperatorsServer
@@ -39,6 +40,7 @@ class Parts(bootsteps.StartStopStep):
         """Build everything before the first task comes: Celery starts its consumer last."""
         settings = worker.app.settings
         parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
+        know_tenants(parts.core.transaction, parts.core.metrics.tenants)
         parts.telegram = start_telegram(settings, parts.core.metrics)
         parts.logins = LoginWorker(parts.core, parts.telegram)
 

@@ -24,6 +24,7 @@ from tasks.bootsteps import DrainLogins, MetricsServer, Parts
 class LatchkeyCelery(Celery):
     """Celery's app with our settings beside its own, where no inspection command shows them."""
 
+    amqp_cls = "tasks.messages:QuietAMQP"
     settings: QueueSettings
     """All of ``Settings`` in a worker, and no more than these in beat and Flower."""
 

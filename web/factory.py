@@ -11,6 +11,7 @@ from app.core import Core, build_core
 from app.dispatch import make_dispatch, make_producer
 from app.logins.store import read_versions
 from app.logs import configure_logs
+from app.metrics_tenants import know_tenants
 from app.readiness import Readiness
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
@@ -33,7 +34,7 @@ _STATEMENT_SECONDS = 8  # whoever calls must have its 503 before it gives up by 
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
-    """Build the web application. Opens no connection yet.
+    """Build the web application. Needs no store yet; asks PostgreSQL which tenants there are, if it is there.
 
     Args:
         settings: None reads the environment, and sets up the process's logs by it.
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         pool_size=_POOL_SIZE,
         statement_seconds=_STATEMENT_SECONDS,
     )
+    know_tenants(core.transaction, core.metrics.tenants)
     app = APIFlask(
         __name__,
         title="Latchkey",

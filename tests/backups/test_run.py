@@ -24,7 +24,8 @@ from app.backups.run import back_up_sessions
 from app.backups.wrappings import BackupKeys
 from app.clock import utc_now
 from app.errors import Permanent, Transient
-from app.metrics import StateCollector, make_metrics
+from app.metrics import make_metrics
+from app.metrics_state import StateCollector
 from app.models import BackupObject, BackupRun, TelegramSession, Tenant
 from app.vault.rotation import rotate_keys
 from devstack.ports import free_port
@@ -206,7 +207,7 @@ def test_a_run_is_recorded(custody: Custody) -> None:
     add_sessions(custody.vault, 2)
     report = custody.back_up()
     registry = CollectorRegistry()
-    registry.register(StateCollector(custody.vault.transaction, redis.Redis()))
+    registry.register(StateCollector(custody.vault.transaction, redis.Redis(), tenants=make_metrics().tenants))
     age = registry.get_sample_value("telethon_backup_age_seconds")
     assert age is not None
     assert age < 60
@@ -235,7 +236,7 @@ import sys
 from pathlib import Path
 from app.backups.run import back_up_sessions
 from app.database import make_engine, make_transaction
-from app.metrics import StateCollector, make_metrics
+from app.metrics import make_metrics
 from app.vault.keyring import KeyRing
 from app.vault.providers import LocalKeyProvider
 from tests.backups.custody import bucket_at

@@ -24,6 +24,7 @@ _DEPLOY = _ROOT / "deploy"
 _FOREIGN = re.compile(
     r"up|celery_(active_consumer_count|queue_length|task_(sent|succeeded|failed)_total)"
     r"|telethon_(logins_pending|sessions|validation_lag_seconds|backup_age_seconds|encryption_key_age_seconds)"
+    r"|telethon_(last_success_timestamp_seconds|webhook_backlog)"
 )
 
 

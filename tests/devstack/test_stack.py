@@ -17,6 +17,7 @@ import pytest
 import redis
 import requests
 
+from app.periodic import PERIODIC_TASKS
 from devstack.configuration import neutral_environment
 from devstack.errors import SetupError
 from devstack.roles import EXPORTER_PYTHON, ROOT
@@ -107,6 +108,22 @@ def test_flower_wants_its_password(stack: RunningStack) -> None:
     assert requests.get(address, timeout=10).status_code == 401
     name, _, password = _settings(stack)["FLOWER_BASIC_AUTH"].partition(":")
     assert requests.get(address, auth=(name, password), timeout=10).status_code == 200
+
+
+def test_flower_remembers_logins_and_no_sweeps(stack: RunningStack) -> None:
+    """What beat sends every second or two would push the logins out of Flower's ten thousand tasks within hours."""
+    name, _, password = _settings(stack)["FLOWER_BASIC_AUTH"].partition(":")
+    headers = {"Authorization": f"Bearer {stack.description['api_key']}"}
+    login = requests.post(f"{stack.description['web']}/v1/logins", json={}, headers=headers, timeout=10).json()
+
+    def tasks() -> list[dict[str, str]]:
+        address = f"{stack.description['flower']}/api/tasks?limit=10000"
+        return list(requests.get(address, auth=(name, password), timeout=10).json().values())
+
+    wait_until(lambda: any(login["id"] in task["args"] for task in tasks() if task["name"] == "latchkey.run_qr_login"))
+    with redis.Redis.from_url(stack.description["redis_url"]) as client:
+        wait_until(lambda: all(client.hmget("latchkey:last-success", PERIODIC_TASKS[:1])))
+    assert not {task["name"] for task in tasks()} & set(PERIODIC_TASKS)
 
 
 def test_everything_listens_on_loopback_only(stack: RunningStack) -> None:

@@ -177,7 +177,7 @@ def test_metrics_of_several_processes_are_counted_once(live: Live, tmp_path: Pat
     core.engine.dispose()
     assert 'telethon_auth_qr_start_total{tenant_id="alice"} 20.0' in text
     assert len(re.findall(r'^telethon_logins_pending\{tenant_id="alice"\}', text, re.MULTILINE)) == 1
-    assert len(re.findall(r"^telethon_auth_qr_start_total", text, re.MULTILINE)) == 1
+    assert len(re.findall(r'^telethon_auth_qr_start_total\{tenant_id="alice"\}', text, re.MULTILINE)) == 1
 
 
 @pytest.mark.parametrize(
