@@ -8,6 +8,7 @@ from web.views.audit import audit
 from web.views.docs import docs
 from web.views.leases import leases
 from web.views.logins import logins
+from web.views.mini_app import mini_app
 from web.views.ops import ops
 from web.views.own_tenant import own_tenant
 from web.views.page import page
@@ -23,6 +24,7 @@ BLUEPRINTS: tuple[APIBlueprint, ...] = (
     webhooks,
     own_tenant,
     tenants,
+    mini_app,
     ops,
     page,
     docs,
