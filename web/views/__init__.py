@@ -15,6 +15,7 @@ from web.views.page import page
 from web.views.sessions import sessions
 from web.views.tenants import tenants
 from web.views.webhooks import webhooks
+from web.views.widget import widget
 
 BLUEPRINTS: tuple[APIBlueprint, ...] = (
     logins,
@@ -27,5 +28,6 @@ BLUEPRINTS: tuple[APIBlueprint, ...] = (
     mini_app,
     ops,
     page,
+    widget,
     docs,
 )
