@@ -152,6 +152,8 @@ class Settings(QueueSettings, DatabaseSettings):
     telegram_app_version: Name = "1.0"
     telegram_proxy: ProxyUrl | None = Field(default=None, repr=False)
     telegram_bot_token: SecretStr | None = None
+    telegram_bot_id: int | None = Field(default=None, gt=0, lt=2**63)
+    miniapp_tenant_id: Name | None = None
 
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)
     qr_poll_seconds: float = Field(default=10.0, ge=1.0, le=60.0)

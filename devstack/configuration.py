@@ -21,6 +21,7 @@ from devstack.redis import redis_url
 from devstack.roles import ROOT, SandboxPorts
 
 DATABASE = "latchkey"
+TENANT = "demo"
 BUCKET = "latchkey-backups"
 KMS_ALIAS = "alias/latchkey"
 _HOME_DATA_CENTRE = 2
@@ -64,6 +65,7 @@ _PASSED_ON = (
     "SESSION_MAX_IDLE_DAYS",
     "STRICT_RATE_PER_MINUTE",
     "TELEGRAM_APP_VERSION",
+    "TELEGRAM_BOT_ID",
     "TELEGRAM_BOT_TOKEN",
     "TELEGRAM_DEVICE_MODEL",
     "TELEGRAM_PROXY",
@@ -231,6 +233,7 @@ def _settings(
         yield "TELEGRAM_PUBLIC_KEY_FILE", os.path.abspath(telegram.public_key_file)
     yield "TELEGRAM_API_ID", given.get("TELEGRAM_API_ID", "12345")
     yield "TELEGRAM_API_HASH", given.get("TELEGRAM_API_HASH", "0123456789abcdef0123456789abcdef")
+    yield "MINIAPP_TENANT_ID", given.get("MINIAPP_TENANT_ID", TENANT)
     yield "WEBHOOK_ALLOW_PRIVATE", given.get("WEBHOOK_ALLOW_PRIVATE", "true")
     yield "KEY_PROVIDER", given.get("KEY_PROVIDER", "local")
     yield "LOCAL_KEY_FILE", os.path.abspath(given.get("LOCAL_KEY_FILE") or local_key_file)

@@ -16,7 +16,16 @@ from types import TracebackType
 from typing import Any
 
 from devstack import roles, stackfile
-from devstack.configuration import BUCKET, DATABASE, KMS_ALIAS, OWNER_SETTING, Configuration, configure, redis_passwords
+from devstack.configuration import (
+    BUCKET,
+    DATABASE,
+    KMS_ALIAS,
+    OWNER_SETTING,
+    TENANT,
+    Configuration,
+    configure,
+    redis_passwords,
+)
 from devstack.errors import SetupError
 from devstack.folder import FolderLock, empty_logs
 from devstack.postgres import prepare_postgres
@@ -24,7 +33,6 @@ from devstack.programs import Program
 from devstack.redis import redis_program
 from devstack.supervisor import Report, Supervisor, run_once
 
-TENANT = "demo"
 OPTIONAL_PARTS = frozenset({"flower", "exporter", "s3"})
 
 # Nobody may be left talking to something that is gone: what serves people ends first, what holds data last.

@@ -7,6 +7,7 @@ that is not for the same account (or not known to be) cancels it: the newest is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,9 @@ from app.models import LIVE_LOGIN_STATUSES, Login, TelegramSession
 from app.sessions.store import find_session
 from app.settings import Settings
 from app.vault.audit import record_event
+
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""What a login's ``locale`` looks like."""
 
 _ROOM_SECONDS = 10
 """When it is worth another try after too many logins under way: some end all the time."""

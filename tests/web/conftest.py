@@ -20,6 +20,7 @@ from devstack.redis import redis_url as make_redis_url
 from tests.builders import make_core, make_settings
 from tests.web.browser import Page, browsing
 from tests.web.callers import Caller, with_key
+from tests.web.init_data import BOT_TOKEN
 from tests.web.live import Live, server_program
 from tests.web.page_states import LOGO
 from web import create_app
@@ -116,7 +117,8 @@ def live(
     )
     core = make_core(settings)
     key = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=SCOPES).key
-    program = server_program(settings, port=port, folder=folder)
+    bot = {"TELEGRAM_BOT_TOKEN": BOT_TOKEN, "MINIAPP_TENANT_ID": "alice"}
+    program = server_program(settings, port=port, folder=folder, environment=bot)
     with running(program):
         yield Live(f"http://127.0.0.1:{port}", core, program.log, {"Authorization": f"Bearer {key}"})
     core.engine.dispose()

@@ -1,12 +1,12 @@
 "use strict";
 // Shows one login and drives it. The secret comes in the fragment, which browsers keep to themselves, and leaves in a
 // header only. EventSource cannot send headers, so the event stream is read with fetch; a long poll stands in for it.
+// Inside Telegram there is no fragment of ours: there, miniapp.js (the global `miniApp`) says which login it is.
 (() => {
   const { loginId, application, origin, disabled, dialCodes, texts } = JSON.parse(
     document.getElementById("settings").textContent,
   );
-  const secret = takeSecret();
-  const base = `/v1/logins/${loginId}`;
+  const inTelegram = typeof miniApp === "undefined" ? null : miniApp;
   const FINAL = ["authorized", "expired", "failed", "cancelled"];
   const SILENCE_MS = 40000; // the server says something every 15 s
   const ANSWER_MS = 20000; // a password is checked within seconds
@@ -14,6 +14,7 @@
   const SLOW_MS = 5000; // a code is there within a second, usually
   const LEAVE_MS = 2500; // long enough to read who was connected
   const onPhone = matchMedia("(pointer: coarse)").matches;
+  const framed = Boolean(origin) && parent !== window;
 
   const $ = (id) => document.getElementById(id);
   const language = document.documentElement.lang;
@@ -35,12 +36,14 @@
 
   class Gone extends Error {} // no such login, or another one's secret
 
+  let id = loginId; // whose secret this is
+  let secret = inTelegram ? "" : takeSecret();
   let login = null; // the newest Login seen
   let drawn = null; // the login URL on the screen
   let asked = null; // what form was answered last: {kind, attempts, until}
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
-  let leads = onPhone ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
+  let leads = onPhone || inTelegram ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
   let otherNumber = false; // the user wants the code at another number
   let queuedAt = Date.now(); // since when nothing has been on show
 
@@ -61,7 +64,7 @@
   }
 
   async function call(path, options = {}) {
-    const response = await fetch(base + path, {
+    const response = await fetch(`/v1/logins/${id}${path}`, {
       ...options,
       cache: "no-store",
       headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
@@ -187,10 +190,8 @@
 
   // Where the application wants its user to go, or to be told of the end when this page is embedded in one of its own.
   function offerBack() {
-    if (origin && parent !== window) {
-      const { id, status, reason, session_id } = login;
-      parent.postMessage({ source: "latchkey", login_id: id, status, reason, session_id }, origin);
-      return;
+    if (framed) {
+      return tellFrame("end", { status: login.status, reason: login.reason, session_id: login.session_id });
     }
     if (!login.redirect_url) return;
     const back = new URL(login.redirect_url);
@@ -203,6 +204,7 @@
   }
 
   function gone() {
+    tellFrame("end", { status: "gone", reason: null, session_id: null });
     show(disabled ? "tenant_disabled" : "gone", "done", "bad");
   }
 
@@ -411,11 +413,12 @@
     try {
       const response = await call("/again", { method: "POST" });
       const next = await response.json();
-      if (response.status === 202) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
+      if (response.status === 202) return goOn(next);
       $("status").textContent = say("ask_for_new");
       $("again").hidden = true;
     } catch {
       $("status").textContent = say("not_sent");
+    } finally {
       $("again").disabled = false;
     }
   });
@@ -423,11 +426,59 @@
     location.search = `?lang=${$("language").value}`;
   });
 
+  // --- in a frame of the application's own page ---
+
+  // Both ways: only that origin hears, and only it is listened to.
+  function tellFrame(type, members = {}) {
+    if (framed) parent.postMessage({ source: "latchkey", type, login_id: id, ...members }, origin);
+  }
+
+  function livesInFrame() {
+    document.documentElement.classList.add("framed");
+    addEventListener("message", ({ source, origin: from, data }) => {
+      if (source === parent && from === origin && data && data.source === "latchkey-host" && data.type === "cancel") cancel();
+    });
+    addEventListener("keydown", ({ key }) => key === "Escape" && tellFrame("escape"));
+    new ResizeObserver(() => tellFrame("size", { height: document.documentElement.offsetHeight })).observe(document.body);
+    tellFrame("ready");
+  }
+
   // --- beginning ---
 
-  if (!secret || disabled) return gone();
+  // The next login of the same person: on a page of its own, or here where the page's address says nothing of a login.
+  function goOn(next) {
+    if (!inTelegram) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
+    inTelegram.keep(next);
+    adopt(next);
+  }
+
+  function adopt(next) {
+    [id, secret, login, drawn, asked, waitUntil, queuedAt] = [next.id, next.client_secret, null, null, null, 0, Date.now()];
+    for (const kind of ["password", "code"]) {
+      $(kind).value = "";
+      note(kind, "");
+      lock(kind, false);
+    }
+    show("queued", "wait");
+    follow();
+  }
+
+  async function beginInTelegram() {
+    for (let failures = 0; ; failures += 1) {
+      const began = await inTelegram.begin();
+      if (began.login) return adopt(began.login);
+      if (began.refusal) return show(began.refusal, "done", "bad");
+      const { response } = began;
+      $("status").textContent = response && response.status === 429 ? tooFast(response) : say("reconnecting");
+      const told = response && Number(response.headers.get("Retry-After"));
+      await sleep(told ? told * 1000 : Math.min(10000, 500 * 2 ** failures));
+    }
+  }
+
+  if (framed) livesInFrame();
+  if (disabled || !(secret || inTelegram)) return gone();
   beginNumber();
-  $("same-phone").hidden = !onPhone;
+  $("same-phone").hidden = $("phone-why").hidden = !onPhone;
   for (const name of ["online", "offline"]) {
     addEventListener(name, () => login && (name === "online" ? render() : ($("status").textContent = say("offline"))));
   }
@@ -438,7 +489,7 @@
   }
   $("copy").addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(`${location.origin}${location.pathname}#${secret}`);
+      await navigator.clipboard.writeText(`${location.origin}/login/${id}#${secret}`);
       $("copy").textContent = say("copied");
     } catch {
       $("copy").hidden = true; // no permission
@@ -450,14 +501,15 @@
     $("reveal").textContent = say(shown ? "hide" : "show");
     $("reveal").setAttribute("aria-pressed", String(shown));
   });
-  $("cancel").addEventListener("click", async () => {
+  async function cancel() {
     $("cancel").disabled = true;
     try {
-      await call("", { method: "DELETE" });
+      await call("", { method: "DELETE", keepalive: true }); // even if the page goes at once
     } finally {
       $("cancel").disabled = false;
     }
-  });
+  }
+  $("cancel").addEventListener("click", cancel);
   $("resend").addEventListener("click", async () => {
     $("resend").disabled = true; // until the code has had a moment to arrive
     setTimeout(() => ($("resend").disabled = false), RESEND_MS);
@@ -472,5 +524,6 @@
   answers("password");
   answers("code");
   setInterval(tick, 1000);
-  follow();
+  if (inTelegram) beginInTelegram();
+  else follow();
 })();
