@@ -76,6 +76,19 @@ class Tenant(Base):
     disabled_at: Mapped[datetime | None]
 
 
+class TenantKey(Base):
+    """A tenant's key for its backups, sealed: when it is gone, they say nothing any more. The bucket has the same."""
+
+    __tablename__ = "tenant_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), unique=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    secret_sealed: Mapped[bytes]
+
+    __table_args__ = (Index("ix_tenant_keys_key_id_id", "key_id", "id"),)
+
+
 class TenantPurge(Base):
     """A tenant that is to go with all that is kept of it, or that went. ``report`` counts what; its own row is gone then."""
 

@@ -3,7 +3,7 @@
 1. The tenant is disabled: its keys stop, its logins end, its leases are shortened; every session is to be logged out.
 2. Workers log them out at Telegram, as with any revocation. What still cannot be logged out after ``PATIENCE`` (Telegram away,
    a key is gone) is given up, and the report says how many: their people end them from the phone.
-3. Its backups are deleted from the bucket, every version of each.
+3. Its key is destroyed (see ``app.backups.tenant_keys``) and its backups are deleted from the bucket, every version of each.
 4. Its rows are deleted, in small transactions, the tenant's own last. The audit stays, for its own retention.
 
 The wish is a row, so that a purge goes on after whatever interrupts it. Each step may be repeated.
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.alone import alone
 from app.backups.bucket import Bucket
-from app.backups.names import tenant_prefix
+from app.backups.names import tenant_keys_prefix, tenant_prefix
 from app.clock import Timestamp, utc_now
 from app.core import Core
 from app.database import Transaction
@@ -180,6 +180,8 @@ def _advance(core: Core, bucket: Bucket | None, purge_id: str, patience: timedel
         with alone(core.engine) as mine:
             if not mine:  # a backup is under way, and may yet store something of this tenant's
                 return _read(core, purge_id)
+            # The key first: without it the backups say nothing any more, whatever becomes of them.
+            bucket.delete_versions(tenant_keys_prefix(tenant_id))
             deleted, kept = bucket.delete_versions(tenant_prefix(tenant_id))
             _erase_rows(core, tenant_id)
         _report(core, purge_id, backups_deleted=deleted, backups_kept=kept)

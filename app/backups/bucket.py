@@ -56,10 +56,16 @@ class Bucket:
         self._put_options = put_options
         self._lock_days = lock_days
 
-    def put(self, key: str, body: bytes) -> None:
-        """Store an object; S3 checks what arrives against its SHA-256."""
+    def put(self, key: str, body: bytes, *, locked: bool = True) -> None:
+        """Store an object; S3 checks what arrives against its SHA-256.
+
+        Args:
+            locked: for as long as the settings say, if they do; False: it may be deleted at any time.
+        """
         options = dict(self._put_options)
-        if self._lock_days:
+        if not locked:
+            options.pop("ObjectLockMode", None)
+        elif self._lock_days:
             options["ObjectLockRetainUntilDate"] = utc_now() + timedelta(days=self._lock_days)
         try:
             self._s3.put_object(

@@ -92,7 +92,7 @@ class Content(_Part):
 
     ``digest_sealed`` is the digest of all the rest, sealed under the session's key: whoever can write to the bucket can make a
     checksum, but not this. ``person_sealed`` has what is ``PERSONAL`` of the session, as JSON; None in older backups, that have
-    it in the open.
+    it in the open. With a ``tenant_key_id`` whatever is sealed but the digest is sealed once more, under that tenant's key.
     """
 
     format: Literal["latchkey-session-1"] = "latchkey-session-1"
@@ -103,6 +103,7 @@ class Content(_Part):
     session_sealed: bytes
     proxy_sealed: bytes | None = None
     person_sealed: bytes | None = None
+    tenant_key_id: str | None = None
     digest_sealed: bytes
 
     def digest(self) -> bytes:
@@ -112,6 +113,16 @@ class Content(_Part):
             left_out.add("proxy_sealed")
         # Unset is what the object does not have, because it is from before there was such a member.
         return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude=left_out, exclude_unset=True))).digest()
+
+
+class TenantKeyContent(_Part):
+    """A tenant's key for its backups, sealed under a data encryption key; see ``app.backups.tenant_keys``."""
+
+    format: Literal["latchkey-tenant-key-1"]
+    id: str
+    tenant_id: str
+    key: KeyContent
+    secret_sealed: bytes
 
 
 class Signed(_Part):

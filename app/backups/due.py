@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.backups.authentic import Signer
 from app.backups.content import PERSONAL, Content, SessionContent, TenantContent, Tombstone, encode
 from app.backups.names import ObjectName
+from app.backups.tenant_keys import TenantKeys, add_layer
 from app.backups.wrappings import describe_key
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
@@ -86,11 +87,11 @@ def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     return [Due(session, tenant, key) for session, tenant, key in rows]
 
 
-def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectName]:
+def make_object(due: Due, signer: Signer, tenant_keys: TenantKeys, now: datetime) -> tuple[bytes, ObjectName]:
     """Write a due session's object and its name: its backup, or its tombstone when it was erased.
 
     Raises:
-        SealBroken, KeyUnavailable, Transient: its key is not to be had.
+        SealBroken, KeyUnavailable, Transient, Permanent: its key, or its tenant's, is not to be had.
     """
     session, keyring = due.session, signer.keyring
     now = after_last(now, session.backed_up_at)
@@ -107,8 +108,10 @@ def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectN
         session_sealed=session.session_sealed,
         proxy_sealed=session.proxy_sealed,
         person_sealed=_seal_person(session, due.key.id, keyring),
+        tenant_key_id=None,
         digest_sealed=b"",
     )
+    content = add_layer(content, tenant_keys.secret(session.tenant_id))
     place = digest_place(session.tenant_id, session.id)
     sealed = keyring.seal_under_key(due.key.id, place, content.digest())
     body, checksum = encode(content.model_copy(update={"digest_sealed": sealed}))

@@ -15,7 +15,7 @@ from app.backups.due import list_objects
 from app.backups.opening import OpenedBackup
 from app.clock import utc_now
 from app.database import Transaction
-from app.models import Base, EncryptionKey, TelegramSession, Tenant
+from app.models import Base, EncryptionKey, TelegramSession, Tenant, TenantKey
 from app.vault.audit import record_event
 
 _SESSIONS = Base.metadata.tables["sessions"]  # by its columns' names, which are those of a backup
@@ -90,7 +90,9 @@ def _write_tenants_and_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]
         backup = tenants[tenant_id]
         row = backup.content.tenant.model_dump(exclude={"telegram_sealed"}) | {"telegram": backup.tenant_overrides}
         db.execute(insert(Tenant).values(row).on_conflict_do_nothing())
+    tenant_keys = {backup.name.tenant_id: backup.tenant_key for backup in backups if backup.tenant_key is not None}
     keys = {backup.key.content.key_id: backup.key.content for backup in backups}
+    keys |= {each.key.content.key_id: each.key.content for each in tenant_keys.values()}
     for key_id in sorted(keys):
         key = keys[key_id]
         row = {
@@ -103,6 +105,14 @@ def _write_tenants_and_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]
             "created_at": key.created_at,
         }
         db.execute(insert(EncryptionKey).values(row).on_conflict_do_nothing())
+    for tenant_id, stored in sorted(tenant_keys.items()):
+        row = {
+            "id": stored.content.id,
+            "tenant_id": tenant_id,
+            "key_id": stored.content.key.key_id,
+            "secret_sealed": stored.content.secret_sealed,
+        }
+        db.execute(insert(TenantKey).values(row).on_conflict_do_nothing())
 
 
 def _write_session(db: DatabaseSession, backup: OpenedBackup, options: RestoreOptions) -> bool:
