@@ -87,7 +87,9 @@ def test_every_part_answers(stack: RunningStack) -> None:
     assert all("telethon_sessions{" in requests.get(page, timeout=10).text for page in pages[-1:])
     assert all("telethon_auth_qr_start_total" in requests.get(page, timeout=10).text for page in pages[:-1])
     if EXPORTER_PYTHON.exists():
-        assert "celery_queue_length" in requests.get(description["exporter"], timeout=10).text
+        told = requests.get(description["exporter"], timeout=10).text
+        for name in ("celery_queue_length", "celery_active_worker_count"):  # what the alerts ask for
+            assert f'{name}{{queue_name="logins"}}' in told
 
 
 def test_every_role_has_an_operators_address(stack: RunningStack) -> None:
