@@ -57,7 +57,8 @@ bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
-	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py
+	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py tests/web/test_page_languages.py \
+	  tests/web/test_mini_app_page.py tests/web/test_widget.py
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended

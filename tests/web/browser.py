@@ -13,7 +13,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ class Page:
         self._session: dict[str, str] = {}
         self.complaints: list[str] = []
         self.expected: tuple[str, ...] = ()  # complaints with one of these words are what a test is about
+        self.requests: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = {"sessionId": self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Runtime", "Log"):
@@ -53,6 +54,11 @@ class Page:
         """Stop running such a script."""
         self._call("Page.removeScriptToEvaluateOnNewDocument", identifier=script_id)
 
+    def watch_requests(self) -> None:
+        """Write down the address of every request from now on, in ``requests``."""
+        self._call("Network.enable")
+        self.requests.clear()
+
     def go(self, url: str) -> None:
         """Open an address, in a document of its own."""
         self._call("Page.navigate", url="about:blank")
@@ -63,7 +69,7 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript, and await it."""
-        answer = self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        answer = self._evaluate(expression)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -73,19 +79,30 @@ class Page:
         if not frames:
             return None
         world = self._call("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])["executionContextId"]
-        answer = self._call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, contextId=world
-        )
+        answer = self._evaluate(expression, contextId=world)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def wait_for(self, expression: str, *, within_seconds: float = 15.0) -> Any:
+        """Evaluate until it is truthy, and return it. What fails is not there yet: the document may be on its way."""
+        return self._wait(expression, self.evaluate, within_seconds)
+
     def wait_for_in_frame(self, expression: str) -> Any:
-        """Evaluate in the page's first frame until it is truthy, and return it."""
-        give_up_at = time.monotonic() + 15
-        while not (value := self.evaluate_in_frame(expression)):
-            assert time.monotonic() < give_up_at, f"never true in the frame: {expression}; logged {self.complaints}"
+        """As ``wait_for``, in the page's first frame."""
+        return self._wait(expression, self.evaluate_in_frame, 15.0)
+
+    def _wait(self, expression: str, evaluate: Callable[[str], Any], within_seconds: float) -> Any:
+        give_up_at = time.monotonic() + within_seconds
+        attempt = f"(() => {{ try {{ return {expression} }} catch {{}} }})()"
+        while not (value := evaluate(attempt)):
+            if time.monotonic() > give_up_at:
+                text = evaluate("document.body.innerText")
+                raise AssertionError(f"never true: {expression}; the page says: {text!r}; it logged {self.complaints}")
             time.sleep(0.05)
         return value
+
+    def _evaluate(self, expression: str, **where: Any) -> dict[str, Any]:
+        return self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, **where)
 
     def other_tabs(self) -> list[str]:
         """Close the tabs that a page has opened; returns their addresses."""
@@ -116,16 +133,6 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def wait_for(self, expression: str, *, within_seconds: float = 15.0) -> Any:
-        """Evaluate until it is truthy, and return it."""
-        give_up_at = time.monotonic() + within_seconds
-        while not (value := self.evaluate(expression)):
-            if time.monotonic() > give_up_at:
-                text = self.evaluate("document.body.innerText")
-                raise AssertionError(f"never true: {expression}; the page says: {text!r}; it logged {self.complaints}")
-            time.sleep(0.05)
-        return value
-
     def type(self, text: str) -> None:
         """Type into what has the focus, and press Enter."""
         self._call("Input.insertText", text=text)
@@ -155,6 +162,8 @@ class Page:
             entry = event["params"]["entry"]
             if entry["level"] in {"warning", "error"}:
                 self._complain(f"{entry['text']} {entry.get('url', '')}".strip())
+        elif event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(event["params"]["request"]["url"])
         elif event.get("method") == "Runtime.exceptionThrown":
             self._complain(json.dumps(event["params"]["exceptionDetails"]))
 

@@ -18,6 +18,7 @@ from devstack.ports import free_port
 from devstack.programs import running
 from devstack.redis import redis_url as make_redis_url
 from tests.builders import make_core, make_settings
+from tests.web.axe import NotAtHand, install_axe
 from tests.web.browser import Page, browsing
 from tests.web.callers import Caller, with_key
 from tests.web.init_data import BOT_TOKEN
@@ -143,3 +144,13 @@ def acme(live: Live) -> Iterator[Live]:
     with live.core.transaction() as db:
         tenant = db.get_one(Tenant, "alice")
         tenant.brand, tenant.redirect_urls = {}, []
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config) -> str:
+    """The script of axe-core."""
+    assert pytestconfig.cache is not None
+    try:
+        return install_axe(pytestconfig.cache.mkdir("axe-core"))
+    except NotAtHand as exc:
+        pytest.skip(str(exc))

@@ -212,7 +212,7 @@ def test_the_apps_language_goes_before_the_devices(acme: Live, phone: Page) -> N
     phone.go(f"{acme.url}/login/lgn_x")
     phone.evaluate(f"location.assign({address(acme, init_data(user_id=1006), query='')!r})")
     phone.wait_for(
-        "document.documentElement.lang === 'pt' && document.getElementById('status').textContent.includes('Preparando')"
+        "document.documentElement.lang === 'pt' && document.getElementById('status')?.textContent.includes('Preparando')"
     )
 
 

@@ -14,6 +14,7 @@ import requests
 
 from app.models import TelegramSession, Tenant
 from tests.waiting import wait_until
+from tests.web.axe import findings
 from tests.web.browser import CHROMIUM, Page
 from tests.web.live import Live
 from tests.web.page_states import DESKTOP, PHONE, look
@@ -136,11 +137,22 @@ def test_it_fits_a_phone_and_speaks_the_language_that_is_asked_for(acme: Live, o
     login = acme.start_login(origin=origin)
     PlayingWorker(acme.core, login["id"]).publish_qr()
     start(page, origin, login, language="fa")
-    page.wait_for_in_frame("document.documentElement.lang === 'fa' && !document.getElementById('phone-form').hidden")
+    page.wait_for_in_frame(
+        "document.documentElement.lang === 'fa' && document.getElementById('phone-form')?.hidden === false"
+    )
     assert page.evaluate("inDialog('dialog').dir") == "rtl"
     assert page.evaluate("inDialog('#close').getAttribute('aria-label')") == "بستن"
     assert page.evaluate_in_frame("document.documentElement.scrollWidth <= innerWidth")
     look(page, "widget", width=PHONE[0], language="fa")
+
+
+@pytest.mark.parametrize("mode", ["frame", "tab"])
+def test_axe_finds_nothing_in_the_dialog(acme: Live, origin: str, page: Page, axe: str, mode: str) -> None:
+    """Its names, its colours, its focus; the page inside is looked at by itself."""
+    login = acme.start_login(origin=origin)
+    start(page, origin, login, mode=mode, language="ar")
+    page.wait_for("!!inDialog('a')" if mode == "tab" else "!!inDialog('iframe') && !inDialog('iframe').hidden")
+    assert [each for each in findings(page, axe) if "latchkey-widget" in each] == []
 
 
 @pytest.mark.parametrize("where", ["button", "key in the dialog", "key in the frame", "signal"])

@@ -151,11 +151,19 @@
       $(id).hidden = id !== part;
       if (appears && id.endsWith("-form") && !(id === "phone-form" && onPhone)) $(id).querySelector("input").focus();
     }
+    keepFocus(part);
     const final = part === "done";
     $("mark").className = tone;
     $("running").hidden = final;
     $("meaning").hidden = final && tone !== "good";
     document.title = final ? text : texts.title;
+  }
+
+  // What had the focus may be hidden now: who has no mouse goes on from what came instead.
+  function keepFocus(part) {
+    if (!document.activeElement.closest("[hidden]")) return;
+    const next = [...$(part).querySelectorAll("button, a, input")].find((each) => !each.closest("[hidden]"));
+    (next || $("status")).focus();
   }
 
   function render() {
@@ -180,11 +188,11 @@
     const { status, reason, account } = login;
     const key = status === "failed" && `reason_${reason}` in texts ? `reason_${reason}` : status;
     const tones = { authorized: "good", cancelled: "calm" };
+    $("again").hidden = status === "authorized";
     show(key, "done", tones[status] || "bad");
     const name = account && [account.first_name, account.username && `@${account.username}`].filter(Boolean).join(", ");
     $("account").hidden = !name;
     if (name) $("account").textContent = say("connected_as", { name: isolate(name) });
-    $("again").hidden = status === "authorized";
     offerBack();
   }
 
