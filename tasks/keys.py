@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from app.errors import Permanent, Transient, Unavailable
+from app.identities import seal_what_is_open
 from app.logs import get_logger
 from app.vault.rotation import rotate_keys as rotate
 from tasks.bootsteps import parts
@@ -20,6 +21,7 @@ def rotate_keys() -> None:
     """See ``app.vault.rotation``."""
     core = parts.core
     try:
+        seal_what_is_open(core.transaction, core.keyring)
         report = rotate(
             transaction=core.transaction,
             keyring=core.keyring,

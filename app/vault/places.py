@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, true
 
-from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, LoginLink, TelegramSession, WebhookEndpoint
+from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, LoginLink, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.sealing import Place
 
-SealedModel = type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[LoginLink] | type[WebhookEndpoint]
+SealedModel = (
+    type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[LoginLink] | type[WebhookEndpoint] | type[Tenant]
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,14 @@ WEBHOOK_ENDPOINTS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS)
+TENANTS = SealedTable(
+    model=Tenant,
+    noun="tenant",
+    purposes={"api_hash_sealed": "tenant-api-hash", "proxy_sealed": "tenant-proxy"},
+    at_rest=true(),
+    changes={},
+)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS)
 
 
 def session_place(tenant_id: str, session_id: str) -> Place:

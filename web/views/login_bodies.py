@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo
 from app.logins.serving import NewLogin
 from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
-from web.parsing import Body, Query, Storable, storable
+from app.storable import Storable, storable
+from web.parsing import Body, Query
 
 _MOST_CODE_DIGITS = 32
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
