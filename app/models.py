@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 LIVE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
 FINAL_LOGIN_STATUSES = ("authorized", "expired", "failed", "cancelled")
@@ -60,13 +60,21 @@ class Base(DeclarativeBase):
 
 
 class Tenant(Base):
-    """A customer of this installation; owns everything else. ``telegram`` overrides device names, api_id, proxy."""
+    """A customer of this installation; owns everything else.
+
+    ``telegram`` overrides the installation's api_id and device names; api_hash and proxy are sealed (``app.identities``).
+    """
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
+    # As the other sealed tables have it.
+    tenant_id: Mapped[str] = synonym("id")
     telegram: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    api_hash_sealed: Mapped[bytes | None]
+    proxy_sealed: Mapped[bytes | None]
     # What the hosted page shows of the tenant ("name", "accent", "logo"), and where it may lead or be embedded.
     brand: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     redirect_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
@@ -74,6 +82,13 @@ class Tenant(Base):
     session_max_idle_days: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "(api_hash_sealed IS NULL AND proxy_sealed IS NULL) OR key_id IS NOT NULL", name="sealed_has_key_id"
+        ),
+        Index("ix_tenants_key_id_id", "key_id", "id"),
+    )
 
 
 class TenantKey(Base):

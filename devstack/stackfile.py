@@ -16,7 +16,7 @@ from devstack.configuration import Configuration
 from devstack.files import write_private
 from devstack.ports import HOST
 
-SCOPES = ("logins,sessions:read,sessions:open,sessions:write,webhooks,audit", "admin")
+SCOPES = ("logins,sessions:read,sessions:open,sessions:write,webhooks,audit,identity", "admin")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from app.identities import seal_what_is_open
 from app.logs import get_logger
 from app.vault.rotation import rotate_keys as rotate
 from tasks.bootsteps import parts
@@ -18,6 +19,7 @@ _log = get_logger(__name__)
 def rotate_keys() -> None:
     """See ``app.vault.rotation``."""
     core = parts.core
+    seal_what_is_open(core.transaction, core.keyring)
     report = rotate(
         transaction=core.transaction,
         keyring=core.keyring,

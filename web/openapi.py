@@ -95,7 +95,7 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
     access: Access | None = getattr(view, "access", None)
     if access is not None:
         operation["security"] = [{"ApiKey": []}, *([{"LoginSecret": []}] if access.login_secret else [])]
-        scope = f"Needs the scope `{access.scope}`." if access.scope else "Any API key will do."
+        scope = f"Needs the scope `{access.scope}`." if access.scope else access.says
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), scope)))
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Flask, request
 from flask import Request as FlaskRequest
 from gevent import Timeout
 from gunicorn.http.errors import ParseException
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
@@ -32,21 +32,6 @@ class Query(BaseModel):
     """A query string: unknown parameters are errors."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def storable(text: str) -> str:
-    """Pass on text that PostgreSQL can keep.
-
-    Raises:
-        ValueError: it has NUL characters or halves of surrogate pairs, which JSON can spell.
-    """
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must not contain NUL or half characters")
-    return text
-
-
-Storable = Annotated[str, AfterValidator(storable)]
-"""Text that PostgreSQL can keep."""
 
 
 class IdConverter(BaseConverter):

@@ -20,10 +20,14 @@ from app.backups.content import PERSONAL, Content, SessionContent, TenantContent
 from app.backups.names import ObjectName
 from app.backups.tenant_keys import TenantKeys, add_layer
 from app.backups.wrappings import describe_key
+from app.errors import SealBroken
+from app.identities import open_overrides
+from app.logs import get_logger
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
 from app.vault.sealing import Place
 
+_log = get_logger(__name__)
 _A_MOMENT = timedelta(microseconds=1)  # what names tell apart
 _IS_DUE = TelegramSession.backed_up_version.is_distinct_from(TelegramSession.version)  # word for word the index's
 
@@ -182,10 +186,10 @@ def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) ->
 
 
 def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyRing) -> TenantContent:
-    sealed = None
-    if tenant.telegram:
-        overrides = json.dumps(tenant.telegram).encode()
-        sealed = keyring.seal_under_key(key_id, tenant_place(tenant.id, session_id), overrides)
+    sealed, overrides = None, _open_overrides(tenant, keyring)
+    if overrides:
+        place = tenant_place(tenant.id, session_id)
+        sealed = keyring.seal_under_key(key_id, place, json.dumps(overrides).encode())
     return TenantContent(
         id=tenant.id,
         name=tenant.name,
@@ -197,6 +201,14 @@ def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyR
         redirect_urls=tenant.redirect_urls,
         origins=tenant.origins,
     )
+
+
+def _open_overrides(tenant: Tenant, keyring: KeyRing) -> dict[str, Any]:
+    try:
+        return open_overrides(keyring, tenant)
+    except SealBroken as exc:  # the tenant's to mend; its sessions are backed up all the same
+        _log.error("backup.tenant_secret_does_not_open", tenant_id=tenant.id, detail=exc.detail)
+        return tenant.telegram
 
 
 def _describe_session(session: TelegramSession) -> SessionContent:

@@ -16,6 +16,7 @@ from app.models import (
     Login,
     LoginLink,
     TelegramSession,
+    Tenant,
     TenantKey,
     WebhookEndpoint,
 )
@@ -28,6 +29,7 @@ SealedModel = (
     | type[LoginLink]
     | type[WebhookEndpoint]
     | type[TenantKey]
+    | type[Tenant]
 )
 
 
@@ -92,6 +94,13 @@ WEBHOOK_ENDPOINTS = SealedTable(
     at_rest=true(),
     changes={},
 )
+TENANTS = SealedTable(
+    model=Tenant,
+    noun="tenant",
+    purposes={"api_hash_sealed": "tenant-api-hash", "proxy_sealed": "tenant-proxy"},
+    at_rest=true(),
+    changes={},
+)
 TENANT_KEYS = SealedTable(
     model=TenantKey,
     noun="tenant key",
@@ -99,7 +108,7 @@ TENANT_KEYS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANT_KEYS)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS, TENANT_KEYS)
 
 
 def tenant_key_place(tenant_id: str, tenant_key_id: str) -> Place:

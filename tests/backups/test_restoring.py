@@ -14,6 +14,7 @@ from app.backups.due import digest_place
 from app.backups.tenant_keys import find_tenant_key, remove_layer
 from app.backups.wrappings import BackupKeys
 from app.clock import utc_now
+from app.identities import open_overrides
 from app.models import EncryptionKey, TelegramSession, Tenant
 from app.vault.kms import KmsKeyProvider
 from app.vault.opening import seal_session
@@ -28,13 +29,15 @@ from tests.vault.vaults import (
     add_sessions,
     make_ring,
     make_string_session,
+    set_overrides,
 )
 
 
 def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere) -> None:
     """Tenants with their settings, keys that open, sessions as they were, to be validated before anybody uses one."""
+    overrides = {"api_id": 4711, "api_hash": "the-api-hash", "proxy": "socks5://u:hunter2@203.0.113.9:1080"}
+    set_overrides(custody.vault, ALICE, **overrides)
     with custody.vault.transaction() as db:
-        db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
         db.get_one(Tenant, ALICE).session_max_idle_days = 90
         db.get_one(Tenant, ALICE).brand = {"accent": "#0a7"}
         db.get_one(Tenant, ALICE).origins = ["https://alice.example"]
@@ -61,7 +64,8 @@ def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere)
     with lost.vault.transaction() as db:
         tenants = {tenant.id: tenant for tenant in db.scalars(select(Tenant))}
         assert {key.state for key in db.scalars(select(EncryptionKey))} == {"retiring"}
-    assert tenants[ALICE].telegram == {"api_id": 4711, "api_hash": "the-api-hash"}
+    assert tenants[ALICE].telegram == {"api_id": 4711}
+    assert open_overrides(lost.vault.keyring, tenants[ALICE]) == overrides
     assert (tenants[ALICE].brand, tenants[ALICE].origins) == ({"accent": "#0a7"}, ["https://alice.example"])
     assert (tenants[ALICE].session_max_idle_days, tenants[BOB].name) == (90, "Bob")
     assert len(lost.vault.events("session.restored")) == 6

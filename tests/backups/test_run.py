@@ -26,11 +26,11 @@ from app.clock import utc_now
 from app.errors import Permanent, Transient
 from app.metrics import make_metrics
 from app.metrics_state import StateCollector
-from app.models import BackupObject, BackupRun, TelegramSession, Tenant
+from app.models import BackupObject, BackupRun, TelegramSession
 from app.vault.rotation import rotate_keys
 from devstack.ports import free_port
 from tests.backups.custody import Custody, bucket_at, make_custody, new_bucket
-from tests.vault.vaults import ALICE, Vault, add_sessions, make_local_provider, make_vault
+from tests.vault.vaults import ALICE, Vault, add_sessions, make_local_provider, make_vault, set_overrides
 from tests.waiting import wait_until
 
 
@@ -67,8 +67,7 @@ def test_an_object_holds_all_that_a_restore_needs_and_no_secret(custody: Custody
         "client_metadata": {"plan": "gold"},
     }
     [(session_id, string)] = add_sessions(custody.vault, 1, **person).items()
-    with custody.vault.transaction() as db:
-        db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
+    set_overrides(custody.vault, ALICE, api_id=4711, api_hash="the-api-hash")
     custody.back_up()
     [name] = custody.names(session_id)
     body = custody.bucket.get(name.object_key).decode()

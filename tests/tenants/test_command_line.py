@@ -216,3 +216,24 @@ def test_a_tenant_is_purged_and_the_report_printed(run: Run) -> None:
     assert (again["state"], again["sessions"]) == ("purged", 0)
     missing = run("tenant", "purge", "nobody", "--yes")
     assert (missing.exit_code, missing.stderr.strip()) == (1, "Error: There is no tenant nobody.")
+
+
+def test_a_tenants_settings_are_shown_and_set(run: Run, core: Core) -> None:
+    """As over HTTP; secrets are asked for and never shown, and an error repeats none."""
+    words = ("--name", "Alice & Co", "--api-id", "4711", "--origin", "https://app.example", "--accent", "#2481CC")
+    done = run(
+        "tenant", "set", "alice", *words, "--proxy", "--json", typed="socks5://u:hunter2@203.0.113.9:1080\n" + "f" * 32
+    )
+    assert done.exit_code == 0, done.output
+    told = answer(run("tenant", "show", "alice", "--json"))
+    assert isinstance(told, dict)
+    assert (told["name"], told["api_id"], told["api_hash_set"], told["proxy_set"]) == ("Alice & Co", 4711, True, True)
+    assert run("tenant", "set", "alice", "--brand-name", "Acme").exit_code == 0
+    told = answer(run("tenant", "set", "alice", "--take-back", "api_id", "--take-back", "origins", "--json"))
+    assert isinstance(told, dict)
+    assert (told["api_id"], told["api_hash_set"], told["proxy_set"], told["origins"]) == (None, False, True, [])
+    assert (told["brand"]["name"], told["brand"]["accent"]) == ("Acme", "#2481cc")
+    refused = run("tenant", "set", "alice", "--proxy", "ftp://u:hunter2@203.0.113.9:1")
+    assert (refused.exit_code, "proxy must look like socks5://" in refused.stderr) == (1, True)
+    assert "hunter2" not in refused.output + done.output
+    assert run("tenant", "set", "nobody", "--name", "x").exit_code == 1

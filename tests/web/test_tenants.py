@@ -43,7 +43,8 @@ def test_a_tenant_is_made_listed_and_disabled(alice: Caller) -> None:
     disabled = members(alice.delete("/v1/tenants/carol-1"))
     assert disabled["disabled_at"] is not None
     assert members(alice.delete("/v1/tenants/carol-1")) == disabled
-    assert members(alice.get("/v1/tenants/carol-1")) == disabled
+    told = members(alice.get("/v1/tenants/carol-1"))
+    assert {name: told[name] for name in disabled} == disabled
     problem(alice.post("/v1/tenants/carol-1/api-keys", {"scopes": ["logins"]}), 409, "tenant_disabled")
     problem(alice.get("/v1/tenants/nobody"), 404, "not_found")
 

@@ -9,8 +9,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr,
 from app.clock import Timestamp
 from app.sessions.read import SessionStatus
 from app.sessions.store import OWN_HOLDER_PREFIX
+from app.storable import storable
 from app.telegram.session_formats import SessionFormat
-from web.parsing import Body, Query, storable
+from web.parsing import Body, Query
 from web.views.login_bodies import TelegramUserId
 
 

@@ -12,19 +12,20 @@ from app.errors import Forbidden
 from app.logins.start import hint_cancelled
 from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
 from app.purging import PurgeView, read_purge, request_purge
-from app.tenants.keys import ApiKeyView, NewApiKeyView, Scope, change_api_key, create_api_key, list_api_keys
+from app.storable import Storable
+from app.tenants.changes import OperatorChanges
+from app.tenants.keys import SCOPES, ApiKeyView, NewApiKeyView, Scope, change_api_key, create_api_key, list_api_keys
+from app.tenants.own_settings import TenantSettingsView, change_tenant, read_tenant_settings
 from app.tenants.store import (
     TENANT_ID_PATTERN,
     TenantView,
     create_tenant,
     enable_tenant,
     list_tenants,
-    read_tenant,
-    rename_tenant,
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
-from web.parsing import Body, Query, Storable
+from web.parsing import Body, Query
 from web.parts import parts
 
 tenants = APIBlueprint("tenants", __name__, url_prefix="/v1/tenants", tag="Tenants")
@@ -41,10 +42,9 @@ class NewTenantBody(Body):
     name: Annotated[Name, Field(min_length=1)]
 
 
-class TenantChangesBody(Body):
+class TenantChangesBody(OperatorChanges):
     """What is to change; what is left out stays."""
 
-    name: Annotated[Name, Field(min_length=1)] | None = None
     disabled: bool | None = Field(default=None, description="true: as DELETE does; false: its API keys work again.")
 
 
@@ -57,7 +57,7 @@ class DeleteTenantQuery(Query):
 class NewApiKeyBody(Body):
     """An API key to be."""
 
-    scopes: list[Scope] = Field(min_length=1, max_length=7)
+    scopes: list[Scope] = Field(min_length=1, max_length=len(SCOPES))
     name: Name = ""
     expires_at: Moment | None = Field(default=None, description="When it stops working by itself.")
     networks: Networks = Field(default_factory=list, description="Where it may be used from, as CIDR; none: anywhere.")
@@ -111,10 +111,10 @@ def post_tenant(body: NewTenantBody) -> TenantView:
 
 @tenants.get("/<id:tenant_id>")
 @needs("admin")
-@tenants.output(TenantView)
-def get_one_tenant(tenant_id: str) -> TenantView:
+@tenants.output(TenantSettingsView)
+def get_one_tenant(tenant_id: str) -> TenantSettingsView:
     """Read a tenant"""
-    return read_tenant(parts().core.transaction, tenant_id=tenant_id)
+    return read_tenant_settings(parts().core, tenant_id=tenant_id)
 
 
 @tenants.delete("/<id:tenant_id>")
@@ -153,17 +153,19 @@ def get_purge(tenant_id: str) -> PurgeView:
 @tenants.patch("/<id:tenant_id>")
 @needs("admin")
 @tenants.input(TenantChangesBody, arg_name="body")
-@tenants.output(TenantView)
-def patch_tenant(tenant_id: str, body: TenantChangesBody) -> TenantView:
-    """Rename, disable or enable a tenant"""
-    transaction, actor = parts().core.transaction, current_caller().actor
-    if body.name is not None:
-        rename_tenant(transaction, actor=actor, tenant_id=tenant_id, name=body.name)
+@tenants.output(TenantSettingsView)
+def patch_tenant(tenant_id: str, body: TenantChangesBody) -> TenantSettingsView:
+    """Change a tenant's settings, disable or enable it
+
+    The settings are those of `PATCH /v1/tenant`, all of them, and how long its sessions may stay unused.
+    """
+    core, actor = parts().core, current_caller().actor
+    change_tenant(core, actor=actor, tenant_id=tenant_id, changes=body)
     if body.disabled is True:
-        return _disable(tenant_id)
+        _disable(tenant_id)
     if body.disabled is False:
-        return enable_tenant(transaction, actor=actor, tenant_id=tenant_id)
-    return read_tenant(transaction, tenant_id=tenant_id)
+        enable_tenant(core.transaction, actor=actor, tenant_id=tenant_id)
+    return read_tenant_settings(core, tenant_id=tenant_id)
 
 
 @tenants.get("/<id:tenant_id>/api-keys")
