@@ -52,8 +52,8 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose 
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
-	@$(BIN)/python -m bench
+bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name for one)
+	@$(BIN)/python -m bench $(ONLY)
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
