@@ -41,17 +41,23 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift, reference drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
+	$(BIN)/python -m web.reference --check
+	$(BIN)/python -m openapi_spec_validator docs/openapi.json
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
 bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
 	@$(BIN)/python -m bench
+
+.PHONY: reference
+reference: $(INSTALLED) ## Write docs/openapi.json and docs/reference from the code
+	@$(BIN)/python -m web.reference
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
