@@ -41,7 +41,7 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, migration drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, migration drift, reference drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
@@ -49,11 +49,17 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose 
 	$(BIN)/yamllint --strict docker-compose.yml deploy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
+	$(BIN)/python -m web.reference --check
+	$(BIN)/python -m openapi_spec_validator docs/openapi.json
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
 bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name for one)
 	@$(BIN)/python -m bench $(ONLY)
+
+.PHONY: reference
+reference: $(INSTALLED) ## Write docs/openapi.json and docs/reference from the code
+	@$(BIN)/python -m web.reference
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
