@@ -1,4 +1,4 @@
-"""What a worker process has beside its tasks: its parts, its metrics port, and its leave-taking.
+"""What a worker process has beside its tasks: its parts, its port for operators, and its leave-taking.
 
 Celery's threads pool is one process and never fires ``worker_process_init``; bootsteps of the worker's blueprint start and
 stop in a known order instead.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from celery import bootsteps
-from prometheus_client import start_http_server
 
 from app.core import Core, build_core
 from app.dispatch import make_dispatch
@@ -17,6 +16,8 @@ from app.logins.worker import LoginWorker
 from app.logs import get_logger
 from app.metrics_tenants import know_tenants
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
+from tasks.consuming import Consumption
+from tasks.operators import OperatorsServer
 
 _log = get_logger(__name__)
 
@@ -57,25 +58,31 @@ class Parts(bootsteps.StartStopStep):
         stop_telegram(parts.telegram)
 
 
-class MetricsServer(bootsteps.StartStopStep):
-    """Serves this process's metrics on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+class Operators(bootsteps.StartStopStep):
+    """Answers operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
 
     requires = (Parts,)
 
     def start(self, worker: Any) -> None:
-        """Start the server's thread."""
+        """Open the port before the worker consumes: until then it is not ready."""
         settings = parts.core.settings
-        if settings.metrics_port is not None:
-            self.server, self.thread = start_http_server(
-                settings.metrics_port, addr=settings.metrics_host, registry=parts.core.registry
-            )
-            _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
+        if settings.metrics_port is None:
+            return
+        consumption = Consumption(worker)
+        consumption.follow()
+        self.server = OperatorsServer(
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            registry=parts.core.registry,
+            fault=consumption.fault,
+        )
+        _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
 
     def stop(self, worker: Any) -> None:
         """Close the port."""
         server = getattr(self, "server", None)
         if server is not None:
-            server.shutdown()
+            server.stop()
 
 
 class DrainLogins(bootsteps.StartStopStep):

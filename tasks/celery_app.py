@@ -17,7 +17,7 @@ from celery.signals import setup_logging
 from app.errors import SettingsError
 from app.logs import configure_logs
 from app.settings import Settings, load_settings
-from tasks.bootsteps import DrainLogins, MetricsServer, Parts
+from tasks.bootsteps import DrainLogins, Operators, Parts
 
 
 class LatchkeyCelery(Celery):
@@ -41,7 +41,7 @@ def make_celery_app(settings: Settings) -> LatchkeyCelery:
         redbeat_redis_url=settings.redis_url,
         beat_schedule=beat_schedule(settings),
     )
-    app.steps["worker"].update({Parts, DrainLogins, MetricsServer})
+    app.steps["worker"].update({Parts, DrainLogins, Operators})
     return app
 
 
