@@ -6,7 +6,8 @@ On ``METRICS_HOST``:``METRICS_PORT``, in a thread of its own; nothing listens wh
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -26,6 +27,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _SixServer(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name for it
         """Say nothing: scrapes come every few seconds."""
@@ -37,15 +42,28 @@ class OperatorsServer:
     Args:
         registry: what ``/metrics`` shows.
         readiness: what ``/readyz`` asks.
+        stuck: what ``/healthz`` asks: why another process should take this one's place, None if none should.
 
     Raises:
         OSError: the port is taken.
     """
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._stuck = stuck
         self._metrics = make_wsgi_app(registry)
         self._readiness = readiness
-        self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Quiet)
+        server_class = _SixServer if ":" in host else _Server
+        self._server: WSGIServer = make_server(
+            host, port, self._answer, server_class=server_class, handler_class=_Quiet
+        )
         Thread(target=self._server.serve_forever, name="operators", daemon=True).start()
         _log.info("metrics.listening", host=host, port=port)
 
@@ -60,6 +78,9 @@ class OperatorsServer:
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
         if path == "/healthz":
+            stuck = self._stuck()
+            if stuck is not None:
+                return _send(start_response, HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stuck", "found": stuck})
             return _send(start_response, HTTPStatus.OK, {"status": "ok"})
         if path == "/readyz":
             ready, checks = self._readiness.look()
