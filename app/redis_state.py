@@ -101,6 +101,11 @@ def login_inbox_key(login_id: str, what: str) -> str:
     return f"latchkey:login:{login_id}:inbox:{what}"
 
 
+def mini_app_opening_key(digest: str) -> str:
+    """Exists once initData of this digest has started a login; lives as long as initData is taken."""
+    return f"latchkey:mini-app:{digest}"
+
+
 def flood_gate_key(method: str, scope: str) -> str:
     """Exists while nobody may call the method in that scope."""
     return f"latchkey:flood:{scope}:{method}"

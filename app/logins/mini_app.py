@@ -6,12 +6,14 @@ and to that one again however often it comes; it can start no other.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from init_data_py import InitData, parse, validate_by_hash, validate_by_signature
 from init_data_py.errors import InvalidInitDataError
+from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -21,6 +23,7 @@ from app.logins.serving import LANGUAGE_TAG, NewLogin
 from app.logins.start import IDEMPOTENCY_LIFE, StartedLogin, start_login
 from app.logs import get_logger
 from app.models import Tenant
+from app.redis_state import mini_app_opening_key
 from app.settings import Settings
 
 MAX_AGE = timedelta(hours=1)
@@ -120,23 +123,41 @@ def read_mini_app_tenant(core: Core) -> Tenant:
     return tenant
 
 
-def start_mini_app_login(core: Core, *, tenant_id: str, opener: Opener) -> StartedLogin:
+def note_opening(core: Core, opener: Opener) -> bool:
+    """Note that this initData came; True the first time within its life, so that only that time counts as a start.
+
+    Raises:
+        Unavailable: Redis is away: what limits starts fails closed.
+    """
+    life_seconds = int((MAX_AGE + MAX_AHEAD).total_seconds())
+    try:
+        return bool(core.redis.set(mini_app_opening_key(opener.digest), 1, nx=True, ex=life_seconds))
+    except RedisError as exc:
+        raise Unavailable("Logins cannot be counted right now; try again.") from exc
+
+
+def forget_opening(core: Core, opener: Opener) -> None:
+    """Let this initData count as a start once more: the first one was refused."""
+    with contextlib.suppress(RedisError):
+        core.redis.delete(mini_app_opening_key(opener.digest))
+
+
+def start_mini_app_login(core: Core, *, tenant: Tenant, opener: Opener) -> StartedLogin:
     """Start the login of whoever opened the Mini App, or answer with the one that the same initData started.
 
     Raises:
         Conflict: ``tenant_disabled``.
         RateLimited, Unavailable, SealBroken, KeyUnavailable, Transient: as ``start_login``.
     """
-    with core.transaction() as db:
-        tenant = db.get(Tenant, tenant_id)
-    if tenant is None or tenant.disabled_at is not None:
+    if tenant.disabled_at is not None:
         raise Conflict("The application that this Mini App belongs to was switched off.", code="tenant_disabled")
     request = NewLogin(
         telegram_user_id=opener.telegram_user_id,
         locale=opener.language,
         metadata={"start_param": opener.start_param} if opener.start_param else {},
+        actor="mini-app",
     )
-    return start_login(core, tenant_id=tenant_id, request=request, idempotency_key=f"init-data:{opener.digest}")
+    return start_login(core, tenant_id=tenant.id, request=request, idempotency_key=f"init-data:{opener.digest}")
 
 
 def _check_signature(settings: Settings, signed: InitData, telegram_public_key: bytes | None) -> None:

@@ -59,6 +59,8 @@ class NewLogin:
     automatic: bool = False
     repeats_login_id: str | None = None
     api_key_id: str | None = None
+    # How the audit names whoever asked without an API key.
+    actor: str = "latchkey"
 
     def digest(self, settings: Settings) -> bytes:
         """Keyed hash of the request, for telling a replay from another request under the same idempotency key.
@@ -66,7 +68,7 @@ class NewLogin:
         Under the installation's secret, because a phone number in it could be guessed.
         Whichever key of the tenant's it comes with.
         """
-        asked = {name: value for name, value in self.__dict__.items() if name != "api_key_id"}
+        asked = {name: value for name, value in self.__dict__.items() if name not in ("api_key_id", "actor")}
         return keyed_hash(settings, purpose="login request", value=json.dumps(asked, sort_keys=True))
 
 
@@ -109,7 +111,7 @@ def _record_start(db: DatabaseSession, login: Login, request: NewLogin) -> None:
     record_event(
         db,
         tenant_id=login.tenant_id,
-        actor=f"api-key:{request.api_key_id}" if request.api_key_id else "latchkey",
+        actor=f"api-key:{request.api_key_id}" if request.api_key_id else request.actor,
         action="login.reused" if login.reused else "login.started",
         subject=login.id,
         details={"method": login.method} | ({"session_id": request.session_id} if request.session_id else {}),

@@ -212,6 +212,7 @@
   }
 
   function gone() {
+    if (inTelegram && inTelegram.forget()) return beginInTelegram();
     tellFrame("end", { status: "gone", reason: null, session_id: null });
     show(disabled ? "tenant_disabled" : "gone", "done", "bad");
   }

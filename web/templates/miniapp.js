@@ -65,6 +65,7 @@ const miniApp = (() => {
 
   // A reload finds the login that was started again, too.
   let storageKey = "";
+  let isFromStorage = false;
 
   function keep({ id, client_secret }) {
     try {
@@ -75,10 +76,19 @@ const miniApp = (() => {
   function kept() {
     try {
       const login = JSON.parse(sessionStorage.getItem(storageKey));
+      isFromStorage = Boolean(login);
       return login && { login };
     } catch {
       return null;
     }
+  }
+
+  // Whether there was one that is worth asking anew for: it is there no more.
+  function forget() {
+    if (!isFromStorage) return false;
+    isFromStorage = false;
+    sessionStorage.removeItem(storageKey);
+    return true;
   }
 
   // --- colours ---
@@ -200,5 +210,5 @@ const miniApp = (() => {
     app.onEvent("themeChanged", () => dress(app.themeParams || {}));
     equip(app);
   });
-  return { begin, keep };
+  return { begin, keep, forget };
 })();

@@ -6,8 +6,16 @@ from apiflask import APIBlueprint
 from flask import Response
 
 from app.clock import utc_now
-from app.errors import NotFound, Unavailable
-from app.logins.mini_app import has_mini_app, read_mini_app_tenant, start_mini_app_login, verify_init_data
+from app.errors import NotFound, RateLimited, Unavailable
+from app.logins.mini_app import (
+    Opener,
+    forget_opening,
+    has_mini_app,
+    note_opening,
+    read_mini_app_tenant,
+    start_mini_app_login,
+    verify_init_data,
+)
 from app.logins.page import LoginPage, page_of_tenant
 from app.tenants.limits import Quota
 from web.openapi import answers, answers_problems
@@ -61,16 +69,25 @@ def start_from_mini_app(body: MiniAppBody) -> tuple[StartedLoginView, int, dict[
     _require_bot()
     core = parts().core
     opener = verify_init_data(core.settings, body.init_data.get_secret_value(), now=utc_now())
-    tenant_id = read_mini_app_tenant(core).id
-    remember_quota(
-        parts().limits.hit(
-            Quota("logins-per-person", str(opener.telegram_user_id), core.settings.strict_rate_per_minute),
-            Quota("logins", tenant_id, core.settings.login_rate_per_minute),
-        )
-    )
-    started = start_mini_app_login(core, tenant_id=tenant_id, opener=opener)
+    tenant = read_mini_app_tenant(core)
+    _charge(opener, tenant_id=tenant.id)
+    started = start_mini_app_login(core, tenant=tenant, opener=opener)
     shown = show_started(started, public_url=core.settings.public_url)
     return shown, started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
+
+
+def _charge(opener: Opener, *, tenant_id: str) -> None:
+    """Count a start, by person and by tenant; what only asks for its own login again counts as a look at it."""
+    core, limits, settings = parts().core, parts().limits, parts().core.settings
+    if not note_opening(core, opener):
+        remember_quota(limits.hit(Quota("mini-app-repeats", opener.digest, settings.read_rate_per_minute)))
+        return
+    person = Quota("logins-per-person", str(opener.telegram_user_id), settings.strict_rate_per_minute)
+    try:
+        remember_quota(limits.hit(person, Quota("logins", tenant_id, settings.login_rate_per_minute)))
+    except (RateLimited, Unavailable):
+        forget_opening(core, opener)
+        raise
 
 
 def _require_bot() -> None:
