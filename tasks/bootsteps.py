@@ -16,7 +16,7 @@ from app.logins.worker import LoginWorker
 from app.logs import get_logger
 from app.metrics_tenants import know_tenants
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
-from tasks.consuming import Consumption
+from tasks.consuming import Consumption, Watchdog, end_this_process
 from tasks.operators import OperatorsServer
 
 _log = get_logger(__name__)
@@ -59,17 +59,18 @@ class Parts(bootsteps.StartStopStep):
 
 
 class Operators(bootsteps.StartStopStep):
-    """Answers operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+    """Answers operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set; ends a worker that takes nothing any more."""
 
     requires = (Parts,)
 
     def start(self, worker: Any) -> None:
         """Open the port before the worker consumes: until then it is not ready."""
         settings = parts.core.settings
-        if settings.metrics_port is None:
-            return
         consumption = Consumption(worker)
         consumption.follow()
+        Watchdog(consumption.fault, end=end_this_process).start()
+        if settings.metrics_port is None:
+            return
         self.server = OperatorsServer(
             host=settings.metrics_host,
             port=settings.metrics_port,

@@ -13,6 +13,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from tasks.consuming import Fault
+
 
 class OperatorsServer:
     """Answers ``/metrics``, ``/healthz`` and ``/readyz`` in threads of its own, from its making until ``stop``.
@@ -24,7 +26,7 @@ class OperatorsServer:
         OSError: the port is taken.
     """
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, fault: Callable[[], str | None]) -> None:
+    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, fault: Callable[[], Fault | None]) -> None:
         self._metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
         self._fault = fault
         self._server: WSGIServer = make_server(
@@ -47,7 +49,7 @@ class OperatorsServer:
                 fault = self._fault()
                 if fault is None:
                     return _say(start, "200 OK", {"status": "ready"})
-                return _say(start, "503 Service Unavailable", {"status": "not_ready", "detail": fault})
+                return _say(start, "503 Service Unavailable", {"status": "not_ready", "detail": fault.sentence})
             case _:
                 return _say(start, "404 Not Found", {"status": "not_found"})
 

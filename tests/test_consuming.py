@@ -56,7 +56,8 @@ def test_messages_that_wait_beside_free_threads_are_a_fault(consuming: ModuleTyp
     def after(seconds: float) -> str:
         clock.seconds += seconds
         consumption.tick()
-        return consumption.fault() or ""
+        fault = consumption.fault()
+        return fault.sentence if fault else ""
 
     assert after(0) == ""
     assert after(1) == ""
@@ -82,4 +83,33 @@ def test_a_loop_that_stands_still_is_a_fault(consuming: ModuleType, worker: Simp
     clock = Clock()
     consumption = consuming.Consumption(worker, monotonic=clock)
     clock.seconds += consuming.STALLED_SECONDS + 1
-    assert consumption.fault() == "Its loop stands still."
+    assert consumption.fault() == consuming.Fault("Its loop stands still.", wants_restart=True)
+
+
+@pytest.mark.parametrize(("wants_restart", "ends"), [(True, 1), (False, 0)])
+def test_a_fault_that_lasts_ends_the_worker_if_that_helps(
+    consuming: ModuleType, *, wants_restart: bool, ends: int
+) -> None:
+    """Its supervisor starts it anew. A broker that is away, or a queue that an operator took from it, is no reason."""
+    clock, ended = Clock(), []
+    faults = [consuming.Fault("something", wants_restart=wants_restart)]
+    watchdog = consuming.Watchdog(lambda: faults[0], end=lambda: ended.append(clock()), monotonic=clock)
+    watchdog.look()
+    clock.seconds += consuming.PATIENCE_SECONDS - 1
+    watchdog.look()
+    assert ended == []
+    clock.seconds += 1
+    watchdog.look()
+    assert len(ended) == ends
+
+
+def test_a_fault_that_passes_ends_nobody(consuming: ModuleType) -> None:
+    """Patience begins anew with each fault."""
+    clock, ended = Clock(), []
+    faults = [consuming.Fault("something", wants_restart=True)]
+    watchdog = consuming.Watchdog(lambda: faults[0], end=lambda: ended.append(clock()), monotonic=clock)
+    watchdog.look()
+    for faults[0] in (None, consuming.Fault("something", wants_restart=True)):
+        clock.seconds += consuming.PATIENCE_SECONDS
+        watchdog.look()
+    assert ended == []
