@@ -68,14 +68,14 @@ class Operators(bootsteps.StartStopStep):
         settings = parts.core.settings
         consumption = Consumption(worker)
         consumption.follow()
-        Watchdog(consumption.fault, end=end_this_process).start()
+        Watchdog(consumption.standstill, end=end_this_process).start()
         if settings.metrics_port is None:
             return
         self.server = OperatorsServer(
             host=settings.metrics_host,
             port=settings.metrics_port,
             registry=parts.core.registry,
-            fault=consumption.fault,
+            standstill=consumption.standstill,
         )
         _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
 

@@ -23,7 +23,7 @@ STALLED_SECONDS = 30.0
 """How long messages may wait beside free threads, and how long the loop may be silent."""
 
 PATIENCE_SECONDS = 120.0
-"""How long a fault that a new start would help is watched before the worker is ended."""
+"""How long a standstill that a new start would help is watched before the worker is ended."""
 
 _TICK_SECONDS = 1.0
 _LOOK_SECONDS = 10.0
@@ -32,7 +32,7 @@ _LEAVE_SECONDS = 60.0
 _log = get_logger(__name__)
 
 
-class Fault(NamedTuple):
+class Standstill(NamedTuple):
     """What is wrong, in a sentence, and whether a new start of the worker would help."""
 
     sentence: str
@@ -63,21 +63,21 @@ class Consumption:
         """Note that the loop goes round."""
         self._ticked_at = self._monotonic()
 
-    def fault(self) -> Fault | None:
+    def standstill(self) -> Standstill | None:
         """Say what is wrong; None: all is well, as far as can be seen."""
         consumer = getattr(self._worker.consumer, "task_consumer", None)
         if consumer is None:
-            return Fault("It does not consume: it is starting, stopping, or without its broker.")
+            return Standstill("It does not consume: it is starting, stopping, or without its broker.")
         if missing := [queue for queue in self._queues if not consumer.consuming_from(queue)]:
-            return Fault(f"It does not consume from {', '.join(missing)}.")
+            return Standstill(f"It does not consume from {', '.join(missing)}.")
         if self._monotonic() - self._ticked_at > STALLED_SECONDS:
-            return Fault("Its loop stands still.", wants_restart=True)
+            return Standstill("Its loop stands still.", wants_restart=True)
         try:
             return self._stall()
         except (ChannelError, KombuError, RedisError, OSError) as exc:
-            return Fault(f"Its broker does not answer: {type(exc).__name__}.")
+            return Standstill(f"Its broker does not answer: {type(exc).__name__}.")
 
-    def _stall(self) -> Fault | None:
+    def _stall(self) -> Standstill | None:
         """Messages that wait although there are threads for them, for too long."""
         reserved, now = len(state.reserved_requests), self._monotonic()
         taken = (state.all_total_count[0], reserved)
@@ -89,7 +89,7 @@ class Consumption:
             self._waiting_since = now
         if now - self._waiting_since < STALLED_SECONDS:
             return None
-        return Fault(
+        return Standstill(
             "It takes nothing from its queues, though messages wait and it has threads for them.", wants_restart=True
         )
 
@@ -106,7 +106,7 @@ def _waiting(channel: Any, queue: str) -> int:
 
 
 class Watchdog:
-    """Ends a worker whose fault lasts and wants a new start.
+    """Ends a worker whose standstill lasts and wants a new start.
 
     Args:
         end: ends the worker; see ``end_this_process``.
@@ -115,12 +115,12 @@ class Watchdog:
 
     def __init__(
         self,
-        fault: Callable[[], Fault | None],
+        standstill: Callable[[], Standstill | None],
         *,
         end: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fault = fault
+        self._standstill = standstill
         self._end = end
         self._monotonic = monotonic
         self._since: float | None = None
@@ -131,15 +131,15 @@ class Watchdog:
 
     def look(self) -> bool:
         """Look once; returns whether the worker was ended."""
-        fault, now = self._fault(), self._monotonic()
-        if fault is None or not fault.wants_restart:
+        standstill, now = self._standstill(), self._monotonic()
+        if standstill is None or not standstill.wants_restart:
             self._since = None
             return False
         if self._since is None:
             self._since = now
         if now - self._since < PATIENCE_SECONDS:
             return False
-        _log.error("worker.consumes_nothing", detail=fault.sentence)
+        _log.error("worker.consumes_nothing", detail=standstill.sentence)
         self._end()
         return True
 

@@ -13,22 +13,24 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from tasks.consuming import Fault
+from tasks.consuming import Standstill
 
 
 class OperatorsServer:
     """Answers ``/metrics``, ``/healthz`` and ``/readyz`` in threads of its own, from its making until ``stop``.
 
     Args:
-        fault: says what is wrong, None when nothing is; asked for ``/readyz``.
+        standstill: says what is wrong, None when nothing is; asked for ``/readyz``.
 
     Raises:
         OSError: the port is taken.
     """
 
-    def __init__(self, *, host: str, port: int, registry: CollectorRegistry, fault: Callable[[], Fault | None]) -> None:
+    def __init__(
+        self, *, host: str, port: int, registry: CollectorRegistry, standstill: Callable[[], Standstill | None]
+    ) -> None:
         self._metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
-        self._fault = fault
+        self._standstill = standstill
         self._server: WSGIServer = make_server(
             host, port, self._answer, server_class=_SixServer if ":" in host else _Server, handler_class=_Silent
         )
@@ -46,10 +48,10 @@ class OperatorsServer:
             case "/healthz":
                 return _say(start, "200 OK", {"status": "ok"})
             case "/readyz":
-                fault = self._fault()
-                if fault is None:
+                standstill = self._standstill()
+                if standstill is None:
                     return _say(start, "200 OK", {"status": "ready"})
-                return _say(start, "503 Service Unavailable", {"status": "not_ready", "detail": fault.sentence})
+                return _say(start, "503 Service Unavailable", {"status": "not_ready", "detail": standstill.sentence})
             case _:
                 return _say(start, "404 Not Found", {"status": "not_found"})
 
