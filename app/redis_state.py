@@ -22,6 +22,9 @@ INBOX_CHANNEL = "latchkey:login-inbox"
 SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
 
+LAST_SUCCESS_KEY = "latchkey:last-success"
+"""When each periodic task last succeeded, in Unix seconds, as a hash by the task's name."""
+
 RECENT_DEATHS_KEY = "latchkey:validator:deaths"
 """When which session was last found dead, as a sorted set; lives for a minute."""
 

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.settings import Settings
-from client import Latchkey
 from devstack.ports import free_port
+from latchkey_client import AsyncLatchkey
 from web import create_app
 
 
@@ -33,9 +33,9 @@ class ServedWeb(AbstractContextManager["ServedWeb"]):
         """Where it listens."""
         return f"http://127.0.0.1:{self._port}"
 
-    def latchkey(self, api_key: str) -> Latchkey:
+    def latchkey(self, api_key: str) -> AsyncLatchkey:
         """Latchkey as a holder of this key reaches it."""
-        return Latchkey(self.url, api_key)
+        return AsyncLatchkey(self.url, api_key)
 
     def come_back(self) -> None:
         """Listen."""

@@ -11,7 +11,8 @@ from app.logins.serving import LANGUAGE_TAG, NewLogin
 from app.logins.start import StartedLogin
 from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
-from web.parsing import Body, Query, Storable, storable
+from app.storable import Storable, storable
+from web.parsing import Body, Query
 
 _MOST_CODE_DIGITS = 32
 
