@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,7 +34,7 @@ MAX_AHEAD = timedelta(minutes=1)
 
 assert MAX_AGE + MAX_AHEAD < IDEMPOTENCY_LIFE  # else it could start a second login
 
-_LONGEST_START_PARAM = 500  # characters; as long as a value of a login's metadata
+_START_PARAM = re.compile(r"[A-Za-z0-9_-]{1,500}")  # as Telegram takes it; as long as a value of a login's metadata
 _log = get_logger(__name__)
 
 
@@ -90,7 +91,7 @@ def verify_init_data(
     try:
         signed = parse(init_data)
         _check_signature(settings, signed, telegram_public_key)
-    except (InvalidInitDataError, ValueError):  # what is wrong with it is an attacker's business alone
+    except (InvalidInitDataError, ValueError, RecursionError):  # what is wrong with it is an attacker's business alone
         raise InitDataInvalid("This initData was not signed by Telegram for this bot.") from None
     if signed.issued_at > now + MAX_AHEAD:
         raise InitDataInvalid("This initData comes from the future.")
@@ -104,7 +105,7 @@ def verify_init_data(
     return Opener(
         telegram_user_id=user.id,
         language=language if LANGUAGE_TAG.fullmatch(language) else None,
-        start_param=start_param if 0 < len(start_param) <= _LONGEST_START_PARAM else None,
+        start_param=start_param if _START_PARAM.fullmatch(start_param) else None,
         digest=_digest(signed),
     )
 
