@@ -56,8 +56,9 @@ bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
 	@$(BIN)/python -m bench
 
 .PHONY: reference
-reference: $(INSTALLED) ## Write docs/openapi.json and docs/reference from the code
+reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeScript client's types (where npm is) from the code
 	@$(BIN)/python -m web.reference
+	@if command -v npm >/dev/null; then cd client-typescript && npm ci --ignore-scripts --silent && npm run --silent schema; fi
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
