@@ -41,19 +41,21 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, migration drift, reference drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, migration drift, reference drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict docker-compose.yml deploy
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	$(BIN)/python -m web.reference --check
 	$(BIN)/python -m openapi_spec_validator docs/openapi.json
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
-	@$(BIN)/python -m bench
+bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name for one)
+	@$(BIN)/python -m bench $(ONLY)
 
 .PHONY: reference
 reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeScript client's types (where npm is) from the code
@@ -62,7 +64,8 @@ reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeS
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
-	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py
+	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py tests/web/test_page_languages.py \
+	  tests/web/test_mini_app_page.py tests/web/test_widget.py
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended
@@ -71,9 +74,22 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate -o requirements-dev.txt requirements-dev.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements.txt requirements.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## Write what the image is made of into sbom.cdx.json (CycloneDX)
+	@$(BIN)/cyclonedx-py requirements requirements.txt --of JSON -o sbom.cdx.json
+	@echo "sbom.cdx.json: $$(grep -c '"bom-ref": "requirements' sbom.cdx.json) packages"
+
+.PHONY: audit
+audit: $(INSTALLED) ## Look up known vulnerabilities of what is pinned (asks PyPI's advisory database)
+	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.txt
+
+.PHONY: pin-images
+pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile to their digests (asks their registries)
+	@$(BIN)/python -m deploy.pin_images
 
 define NEW_REVISION
 import os, sys
@@ -90,10 +106,14 @@ migration: $(INSTALLED) ## Write a migration from the models' changes (MESSAGE="
 .PHONY: install
 install: $(INSTALLED) ## Install what the other targets need into .venv
 
+.PHONY: prometheus
+prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests try the alerts (needs apt-get)
+	@deploy/prometheus/unpack.sh
+
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-exporter .venv-image .prometheus $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

@@ -53,7 +53,7 @@ def build_core(
         SettingsError: the key provider's settings are senseless.
     """
     registry = CollectorRegistry()
-    metrics = make_metrics(registry)
+    metrics = make_metrics(registry, max_tenants=settings.metrics_max_tenants)
     engine = make_engine(settings.database_url, pool_size=pool_size, statement_seconds=statement_seconds)
     transaction = make_transaction(engine)
     actor = f"{role}@{socket.gethostname()}:{os.getpid()}"

@@ -19,7 +19,7 @@ _SECRET_SHAPES = re.compile(
     r"|\blk_[\w-]{20,}"
     r"|\bls_[\w-]{20,}"
     r"|\bwhsec_[\w+/=-]{16,}"
-    r"|\b1[\w-]{300,}=*"  # Telethon's string session: version 1, base64url of 263 or 275 bytes
+    r"|(?<![A-Za-z0-9_+/-])[A-Za-z0-9_+/-]{300,}=*"  # any library's string session: base64 of an auth key and more
     r"|(?<=://)[^\s/:@]*:[^\s/@]+(?=@)"  # user:password in a URL
 )
 _NOISY = {

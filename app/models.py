@@ -24,7 +24,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, synonym
 
 LIVE_LOGIN_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
 FINAL_LOGIN_STATUSES = ("authorized", "expired", "failed", "cancelled")
@@ -60,13 +60,21 @@ class Base(DeclarativeBase):
 
 
 class Tenant(Base):
-    """A customer of this installation; owns everything else. ``telegram`` overrides device names, api_id, proxy."""
+    """A customer of this installation; owns everything else.
+
+    ``telegram`` overrides the installation's api_id and device names; api_hash and proxy are sealed (``app.identities``).
+    """
 
     __tablename__ = "tenants"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
+    # As the other sealed tables have it.
+    tenant_id: Mapped[str] = synonym("id")
     telegram: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    api_hash_sealed: Mapped[bytes | None]
+    proxy_sealed: Mapped[bytes | None]
     # What the hosted page shows of the tenant ("name", "accent", "logo"), and where it may lead or be embedded.
     brand: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     redirect_urls: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
@@ -74,6 +82,44 @@ class Tenant(Base):
     session_max_idle_days: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     disabled_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "(api_hash_sealed IS NULL AND proxy_sealed IS NULL) OR key_id IS NOT NULL", name="sealed_has_key_id"
+        ),
+        Index("ix_tenants_key_id_id", "key_id", "id"),
+    )
+
+
+class TenantKey(Base):
+    """A tenant's key for its backups, sealed: when it is gone, they say nothing any more. The bucket has the same."""
+
+    __tablename__ = "tenant_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), unique=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    secret_sealed: Mapped[bytes]
+
+    __table_args__ = (Index("ix_tenant_keys_key_id_id", "key_id", "id"),)
+
+
+class TenantPurge(Base):
+    """A tenant that is to go with all that is kept of it, or that went. ``report`` counts what; its own row is gone then."""
+
+    __tablename__ = "tenant_purges"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str]
+    actor: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    report: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+
+    __table_args__ = (
+        Index("uq_tenant_purges_one_under_way", "tenant_id", unique=True, postgresql_where=text("finished_at IS NULL")),
+        Index("ix_tenant_purges_tenant_id_requested_at", "tenant_id", "requested_at"),
+    )
 
 
 class ApiKey(Base):
@@ -203,7 +249,8 @@ class Login(Base):
             postgresql_where=text("relogin_session_id IS NOT NULL"),
         ),
         Index(
-            "ix_logins_next_dispatch_at",
+            "ix_logins_tenant_id_next_dispatch_at",
+            "tenant_id",
             "next_dispatch_at",
             postgresql_where=text(_one_of("status", LIVE_LOGIN_STATUSES)),
         ),
@@ -312,9 +359,20 @@ class TelegramSession(Base):
             unique=True,
             postgresql_where=text("status = 'active'"),
         ),
-        Index("ix_sessions_next_logout_at", "next_logout_at", postgresql_where=text("logout_pending")),
+        Index(
+            "ix_sessions_tenant_id_next_logout_at",
+            "tenant_id",
+            "next_logout_at",
+            postgresql_where=text("logout_pending"),
+        ),
         Index(
             "ix_sessions_next_validation_at",
+            "next_validation_at",
+            postgresql_where=text(_one_of("status", VALIDATED_SESSION_STATUSES)),
+        ),
+        Index(
+            "ix_sessions_tenant_id_next_validation_at",
+            "tenant_id",
             "next_validation_at",
             postgresql_where=text(_one_of("status", VALIDATED_SESSION_STATUSES)),
         ),

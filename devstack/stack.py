@@ -16,7 +16,16 @@ from types import TracebackType
 from typing import Any
 
 from devstack import roles, stackfile
-from devstack.configuration import BUCKET, DATABASE, KMS_ALIAS, OWNER_SETTING, Configuration, configure
+from devstack.configuration import (
+    BUCKET,
+    DATABASE,
+    KMS_ALIAS,
+    OWNER_SETTING,
+    TENANT,
+    Configuration,
+    configure,
+    redis_passwords,
+)
 from devstack.errors import SetupError
 from devstack.folder import FolderLock, empty_logs
 from devstack.postgres import prepare_postgres
@@ -24,7 +33,6 @@ from devstack.programs import Program
 from devstack.redis import redis_program
 from devstack.supervisor import Report, Supervisor, run_once
 
-TENANT = "demo"
 OPTIONAL_PARTS = frozenset({"flower", "exporter", "s3"})
 
 # Nobody may be left talking to something that is gone: what serves people ends first, what holds data last.
@@ -67,7 +75,9 @@ class Stack:
             self.configuration = configure(self.folder, self._given)
             # Only migrations work as the owner of the tables.
             shared = {name: value for name, value in self.configuration.environment.items() if name != OWNER_SETTING}
-            self._place = roles.Place(folder=self.folder, environment=shared)
+            self._place = roles.Place(
+                folder=self.folder, environment=shared, settings=frozenset(self.configuration.settings)
+            )
             await _together(self._start_stores_then_roles(), self._start_object_store())
         except BaseException:
             await self._end()
@@ -103,7 +113,8 @@ class Stack:
 
     async def _start_redis(self) -> None:
         port, log = self.configuration.ports["redis"], self._place.log("redis")
-        await self.supervisor.start(redis_program(self.folder / "redis", port=port, log=log))
+        program = redis_program(self.folder / "redis", port=port, log=log, passwords=redis_passwords(self.folder))
+        await self.supervisor.start(program)
 
     async def _start_sandbox(self) -> None:
         if ports := self.configuration.sandbox_ports:
@@ -126,9 +137,9 @@ class Stack:
             roles.web(place, port=decided.ports["web"]),
             *workers,
             roles.background_worker(place, metrics_port=metrics["worker-background-1"]),
-            roles.beat(place),
-            roles.flower(place, port=decided.ports["flower"]),
-            roles.exporter(place, port=decided.ports["exporter"], broker_url=decided.settings["CELERY_BROKER_URL"]),
+            roles.beat(place, metrics_port=decided.beat_metrics),
+            roles.flower(place, port=decided.ports["flower"], broker_url=decided.redis_watcher_url),
+            roles.exporter(place, port=decided.ports["exporter"], broker_url=decided.redis_watcher_url),
         ]
         return [program for program in found if program.name not in self._without]
 

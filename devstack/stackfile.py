@@ -14,8 +14,9 @@ from typing import Any
 
 from devstack.configuration import Configuration
 from devstack.files import write_private
+from devstack.ports import HOST
 
-SCOPES = ("logins,sessions:read,sessions:open,sessions:write,webhooks,audit", "admin")
+SCOPES = ("logins,sessions:read,sessions:open,sessions:write,webhooks,audit,identity", "admin")
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,10 @@ def describe(
         "flower": url("flower"),
         "exporter": url("exporter", "/metrics"),
         "worker_metrics": [configuration.metrics_url(name) for name in configuration.worker_metrics],
+        "beat_metrics": f"http://{HOST}:{configuration.beat_metrics}/metrics",
         "s3": url("s3"),
         "database_url": configuration.settings["DATABASE_OWNER_URL"],
-        "redis_url": configuration.settings["REDIS_URL"],
+        "redis_url": configuration.redis_admin_url,
         "telegram": asdict(configuration.telegram),
         **(asdict(keys) if keys else {}),
         "tenant_id": tenant,

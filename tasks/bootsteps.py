@@ -1,4 +1,4 @@
-"""What a worker process has beside its tasks: its parts, its metrics port, and its leave-taking.
+"""What a worker process has beside its tasks: its parts, its port for operators, and its leave-taking.
 
 Celery's threads pool is one process and never fires ``worker_process_init``; bootsteps of the worker's blueprint start and
 stop in a known order instead.
@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 from celery import bootsteps
-from prometheus_client import start_http_server
 
+from app.checks import make_checks
 from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
-from app.logs import get_logger
+from app.metrics_tenants import know_tenants
+from app.readiness import Check, Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
-
-_log = get_logger(__name__)
+from tasks.consuming import Consumption
+from tasks.operators import OperatorsServer
 
 
 class ProcessParts:
@@ -40,6 +41,7 @@ class Parts(bootsteps.StartStopStep):
         """Build everything before the first task comes: Celery starts its consumer last."""
         settings = worker.app.settings
         parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
+        know_tenants(parts.core.transaction, parts.core.metrics.tenants)
         parts.telegram = start_telegram(settings, parts.core.metrics)
         parts.logins = LoginWorker(parts.core, parts.telegram)
 
@@ -56,24 +58,32 @@ class Parts(bootsteps.StartStopStep):
 
 
 class MetricsServer(bootsteps.StartStopStep):
-    """Serves this process's metrics on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
 
     requires = (Parts,)
+    server: OperatorsServer | None = None
 
     def start(self, worker: Any) -> None:
         """Start the server's thread."""
-        settings = parts.core.settings
-        if settings.metrics_port is not None:
-            self.server, self.thread = start_http_server(
-                settings.metrics_port, addr=settings.metrics_host, registry=parts.core.registry
-            )
-            _log.info("metrics.listening", host=settings.metrics_host, port=settings.metrics_port)
+        core = parts.core
+        if core.settings.metrics_port is None:
+            return
+        consumption = Consumption(worker)
+        consumption.follow()
+        checks = make_checks(core) | {"consuming": Check(consumption.ask)}
+        del checks["login_workers"]  # another process's business
+        self.server = OperatorsServer(
+            core.settings.metrics_host,
+            core.settings.metrics_port,
+            registry=core.registry,
+            readiness=Readiness(checks),
+            stuck=consumption.stuck,
+        )
 
     def stop(self, worker: Any) -> None:
         """Close the port."""
-        server = getattr(self, "server", None)
-        if server is not None:
-            server.shutdown()
+        if self.server is not None:
+            self.server.close()
 
 
 class DrainLogins(bootsteps.StartStopStep):

@@ -16,17 +16,20 @@ from celery.signals import setup_logging
 
 from app.errors import SettingsError
 from app.logs import configure_logs
-from app.settings import Settings, load_settings
+from app.settings import QueueSettings, Settings, load_some_settings
+from tasks.beat import install_beat
 from tasks.bootsteps import DrainLogins, MetricsServer, Parts
 
 
 class LatchkeyCelery(Celery):
     """Celery's app with our settings beside its own, where no inspection command shows them."""
 
-    settings: Settings
+    amqp_cls = "tasks.messages:QuietAMQP"
+    settings: QueueSettings
+    """All of ``Settings`` in a worker, and no more than these in beat and Flower."""
 
 
-def make_celery_app(settings: Settings) -> LatchkeyCelery:
+def make_celery_app(settings: QueueSettings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
     app = LatchkeyCelery(
         "latchkey",
@@ -44,7 +47,7 @@ def make_celery_app(settings: Settings) -> LatchkeyCelery:
     return app
 
 
-def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+def beat_schedule(settings: QueueSettings) -> dict[str, dict[str, Any]]:
     """What beat sends, and how often. Each message expires before the next one is due."""
     return {
         "resume-orphaned-logins": _every(2.0, "latchkey.resume_orphaned_logins"),
@@ -57,6 +60,7 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
         "log-out-sessions": _every(5.0, "latchkey.log_out_sessions"),
         "seal-audit": _every(60.0, "latchkey.seal_audit"),
         "sweep-webhooks": _every(1.0, "latchkey.sweep_webhooks"),
+        "purge-tenants": _every(10.0, "latchkey.purge_tenants"),
         "prune": _every(600.0, "latchkey.prune"),
         "retire-idle-sessions": _every(60.0, "latchkey.retire_idle_sessions"),
     }
@@ -74,20 +78,23 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 def _configure_logs(**_: object) -> None:
     # Connecting to this signal keeps Celery from setting up logging of its own.
     settings = _settings
-    configure_logs(level=settings.log_level, log_format=settings.log_format, process=_process_name())
+    configure_logs(
+        level=settings.log_level, log_format=settings.log_format, process=os.environ.get("LATCHKEY_PROCESS") or _role()
+    )
 
 
-def _process_name() -> str:
-    roles = {"worker", "beat", "flower"}
-    return os.environ.get("LATCHKEY_PROCESS") or next((word for word in sys.argv if word in roles), "celery")
+def _role() -> str:
+    """What this process was started as: ``worker``, ``beat``, ``flower``, or another of Celery's commands."""
+    return next((word for word in sys.argv if word in {"worker", "beat", "flower"}), "celery")
 
 
-def _load() -> Settings:
+def _load() -> QueueSettings:
     try:
-        return load_settings()
+        return load_some_settings(Settings if _role() not in {"beat", "flower"} else QueueSettings)
     except SettingsError as exc:
         sys.exit(f"latchkey: {exc}")
 
 
 _settings = _load()
 celery_app = make_celery_app(_settings)
+install_beat(_settings, lock_key=f"{celery_app.conf.redbeat_key_prefix}:lock")

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from app.errors import Permanent, Transient, Unavailable
+from app.identities import seal_what_is_open
 from app.logs import get_logger
 from app.vault.rotation import rotate_keys as rotate
 from tasks.bootsteps import parts
-from tasks.celery_app import celery_app
+from tasks.periodic import periodic_task
 
 _LIMIT_SECONDS = 1800.0
 
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.rotate_keys", ignore_result=True)
+@periodic_task("latchkey.rotate_keys")
 def rotate_keys() -> None:
     """See ``app.vault.rotation``."""
     core = parts.core
-    try:
-        report = rotate(
-            transaction=core.transaction,
-            keyring=core.keyring,
-            actor=core.actor,
-            max_age=timedelta(days=core.settings.key_rotation_days),
-            limit_seconds=_LIMIT_SECONDS,
-        )
-    except (Transient, Unavailable) as exc:
-        _log.warning("keys.rotation_put_off", detail=exc.detail)
-        return
-    except Permanent as exc:  # the key encryption key, until somebody mends that
-        _log.error("keys.rotation_refused", code=exc.code, detail=exc.detail)
-        return
+    seal_what_is_open(core.transaction, core.keyring)
+    report = rotate(
+        transaction=core.transaction,
+        keyring=core.keyring,
+        actor=core.actor,
+        max_age=timedelta(days=core.settings.key_rotation_days),
+        limit_seconds=_LIMIT_SECONDS,
+    )
     if report.replaced or report.resealed or report.retired or report.broken:
         _log.info(
             "keys.rotated",

@@ -14,6 +14,7 @@ from app.logins.sweep import resume_orphaned_logins as sweep
 from app.logs import get_logger
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
+from tasks.periodic import periodic_task
 
 _log = get_logger(__name__)
 
@@ -49,22 +50,16 @@ def _send_on(task: Any, login_id: str) -> None:
             _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)
 
 
-@celery_app.task(name="latchkey.resume_orphaned_logins", ignore_result=True)
+@periodic_task("latchkey.resume_orphaned_logins")
 def resume_orphaned_logins() -> None:
     """See ``app.logins.sweep``."""
-    try:
-        sweep(parts.core)
-    except Unavailable as exc:
-        _log.warning("sweep.put_off", detail=exc.detail)
+    sweep(parts.core)
 
 
-@celery_app.task(name="latchkey.log_out_auth_keys", ignore_result=True)
+@periodic_task("latchkey.log_out_auth_keys")
 def log_out_auth_keys() -> None:
     """Send a task for each auth key that a login left behind and whose turn it is."""
-    try:
-        sweep_leaving_keys(parts.core)
-    except Unavailable as exc:
-        _log.warning("sweep.put_off", detail=exc.detail)
+    sweep_leaving_keys(parts.core)
 
 
 @celery_app.task(name=LOG_OUT_KEY_TASK, ignore_result=True)

@@ -20,6 +20,7 @@ from app.sessions.revocation import leave_to_sweep, sweep_log_outs
 from app.sessions.validation import validate_batch
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
+from tasks.periodic import periodic_task
 
 _validating = threading.BoundedSemaphore(3)
 _logging_out = threading.BoundedSemaphore(3)
@@ -27,13 +28,10 @@ _logging_out = threading.BoundedSemaphore(3)
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.validate_sessions", ignore_result=True)
+@periodic_task("latchkey.validate_sessions")
 def validate_sessions() -> None:
     """See ``app.sessions.planning``."""
-    try:
-        plan_validations(parts.core)
-    except Unavailable as exc:
-        _log.warning("validation.planning_put_off", detail=exc.detail)
+    plan_validations(parts.core)
 
 
 @celery_app.task(name="latchkey.validate_session_batch", ignore_result=True)
@@ -60,13 +58,10 @@ def validate_session_batch(ticket: str, *session_ids: str) -> None:
         _log.warning("validation.put_off", detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.log_out_sessions", ignore_result=True)
+@periodic_task("latchkey.log_out_sessions")
 def log_out_sessions() -> None:
     """See ``app.sessions.revocation``."""
-    try:
-        sweep_log_outs(parts.core)
-    except Unavailable as exc:
-        _log.warning("revocation.sweep_put_off", detail=exc.detail)
+    sweep_log_outs(parts.core)
 
 
 @celery_app.task(name="latchkey.log_out_session", ignore_result=True)
@@ -84,10 +79,7 @@ def log_out_session(session_id: str) -> None:
         _log.warning("revocation.put_off", session_id=session_id, detail=exc.detail)
 
 
-@celery_app.task(name="latchkey.retire_idle_sessions", ignore_result=True)
+@periodic_task("latchkey.retire_idle_sessions")
 def retire_idle_sessions() -> None:
     """See ``app.sessions.retiring``."""
-    try:
-        retire(parts.core)
-    except Unavailable as exc:
-        _log.warning("retiring.put_off", detail=exc.detail)
+    retire(parts.core)

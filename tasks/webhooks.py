@@ -14,19 +14,17 @@ from app.webhooks.delivery import deliver_due
 from app.webhooks.delivery import sweep_webhooks as sweep
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
+from tasks.periodic import periodic_task
 
 _delivering = threading.BoundedSemaphore(4)
 
 _log = get_logger(__name__)
 
 
-@celery_app.task(name="latchkey.sweep_webhooks", ignore_result=True)
+@periodic_task("latchkey.sweep_webhooks")
 def sweep_webhooks() -> None:
     """See ``app.webhooks.delivery``."""
-    try:
-        sweep(parts.core)
-    except Unavailable as exc:
-        _log.warning("webhooks.sweep_put_off", detail=exc.detail)
+    sweep(parts.core)
 
 
 @celery_app.task(name="latchkey.deliver_webhooks", ignore_result=True)

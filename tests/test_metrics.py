@@ -1,8 +1,10 @@
-"""The gauges that are read from the database when somebody scrapes."""
+"""What a process tells before anything has happened, and the gauges that are read from the stores at a scrape."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
@@ -10,10 +12,113 @@ from sqlalchemy import text
 from app.core import Core
 from app.logins.serving import NewLogin
 from app.logins.start import start_login
-from app.metrics import StateCollector
+from app.logins.view import FailureReason
+from app.metrics import make_metrics
+from app.metrics_labels import LOGIN_FAILURE_REASONS, VALIDATION_OUTCOMES, WEBHOOK_OUTCOMES
+from app.metrics_state import StateCollector
+from app.metrics_tenants import OTHER_TENANTS, know_tenants
+from app.models import TelegramSession, Tenant
+from app.periodic import PERIODIC_TASKS, record_success
 from app.redis_state import SESSION_COUNTS_KEY
+from app.sessions.verdicts import ValidationOutcome
+from app.webhooks.sending import Outcome as WebhookOutcome
 from tests.builders import make_core, make_settings
 from tests.sessions.rows import give_session
+
+
+def state_of(core: Core) -> StateCollector:
+    """The collector of these stores, with backups."""
+    return StateCollector(core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=True)
+
+
+def test_what_never_happened_is_told_as_zero() -> None:
+    """A ratio has an answer from the start: each known value of a label is there before it is counted."""
+    registry = CollectorRegistry()
+    make_metrics(registry).tenants.know(["alice"])
+
+    def told(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"telethon_{name}_total", labels)
+
+    assert told("auth_qr_start", tenant_id="alice") == 0
+    assert told("auth_qr_failed", tenant_id="alice", reason="internal_error") == 0
+    assert told("floodwait", method="auth.exportLoginToken") == 0
+    assert told("requests", method="auth.exportLoginToken", outcome="flood_wait") == 0
+    assert told("session_leases", outcome="session_leased") == 0
+    empty = [family.name for family in registry.collect() if not family.samples]
+    assert not empty
+
+
+def test_known_values_are_those_that_are_counted() -> None:
+    """What the metrics' module cannot import it must not forget."""
+    assert set(LOGIN_FAILURE_REASONS) == set(get_args(FailureReason))
+    assert set(VALIDATION_OUTCOMES) == set(get_args(ValidationOutcome))
+    assert set(WEBHOOK_OUTCOMES) == set(get_args(WebhookOutcome))
+
+
+def test_tenants_beyond_the_limit_share_a_label() -> None:
+    """The first ones keep labels of their own; a thousand more cost one label."""
+    registry = CollectorRegistry()
+    metrics = make_metrics(registry, max_tenants=2)
+    metrics.tenants.know(["alice"])
+    for tenant_id in ("bob", "carol", "dave", "alice"):
+        metrics.auth_qr_start.labels(tenant_id=tenant_id).inc()
+    counted = {
+        sample.labels["tenant_id"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "telethon_auth_qr_start_total"
+    }
+    assert counted == {"alice": 1, "bob": 1, OTHER_TENANTS: 2}
+
+
+def test_a_process_knows_the_oldest_tenants_from_its_start(core: Core) -> None:
+    """Whichever process counts, the same tenants have labels of their own, and stand at 0."""
+    with core.transaction() as db:
+        db.get_one(Tenant, "bob").created_at -= timedelta(days=1)
+    registry = CollectorRegistry()
+    metrics = make_metrics(registry, max_tenants=1)
+    know_tenants(core.transaction, metrics.tenants)
+    assert registry.get_sample_value("telethon_auth_qr_start_total", {"tenant_id": "bob"}) == 0
+    assert registry.get_sample_value("telethon_auth_qr_start_total", {"tenant_id": "alice"}) is None
+
+
+def test_pending_logins_of_tenants_beyond_the_limit_are_one_figure(core: Core) -> None:
+    """The gauge that is read from the database has the same labels as what is counted."""
+    for tenant in ("alice", "bob", "bob"):
+        start_login(core, tenant_id=tenant, request=NewLogin())
+    tenants = make_metrics(max_tenants=1).tenants
+    tenants.know(["alice"])
+    registry = CollectorRegistry()
+    registry.register(StateCollector(core.transaction, core.redis, tenants=tenants, backed_up=True))
+    assert registry.get_sample_value("telethon_logins_pending", {"tenant_id": "alice"}) == 1
+    assert registry.get_sample_value("telethon_logins_pending", {"tenant_id": OTHER_TENANTS}) == 2
+
+
+def test_periodic_tasks_tell_when_they_last_succeeded(core: Core) -> None:
+    """Each task from the start: 0 while it never did."""
+    record_success(core.redis, PERIODIC_TASKS[0], at=1_800_000_000.5)
+    registry = CollectorRegistry()
+    registry.register(state_of(core))
+    told = [registry.get_sample_value("telethon_last_success_timestamp_seconds", {"task": t}) for t in PERIODIC_TASKS]
+    assert told == [1_800_000_000.5] + [0.0] * (len(PERIODIC_TASKS) - 1)
+
+
+def test_a_backup_that_never_was_grows_old_with_the_first_session(core: Core) -> None:
+    """Backups that never work at all are noticed too; without a bucket nothing is said."""
+
+    def age(*, backed_up: bool = True) -> float | None:
+        registry = CollectorRegistry()
+        registry.register(
+            StateCollector(core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=backed_up)
+        )
+        return registry.get_sample_value("telethon_backup_age_seconds")
+
+    assert age() == 0
+    session_id, _ = give_session(core)
+    with core.transaction() as db:
+        db.get_one(TelegramSession, session_id).created_at -= timedelta(hours=2)
+    assert 7190 < (age() or 0) < 7300
+    assert age(backed_up=False) is None
 
 
 def test_gauges_describe_the_database(database_url: str, redis_url: str, tmp_path: Path) -> None:
@@ -22,7 +127,7 @@ def test_gauges_describe_the_database(database_url: str, redis_url: str, tmp_pat
     for tenant in ("alice", "alice", "bob"):
         start_login(core, tenant_id=tenant, request=NewLogin())
     registry = CollectorRegistry()
-    registry.register(StateCollector(core.transaction, core.redis))
+    registry.register(state_of(core))
     text = generate_latest(registry).decode()
     assert 'telethon_logins_pending{tenant_id="alice"} 2.0' in text
     assert 'telethon_logins_pending{tenant_id="bob"} 1.0' in text
@@ -38,8 +143,8 @@ def test_a_database_that_is_away_costs_the_gauges_and_not_the_scrape(redis_url: 
     )
     core = make_core(settings, tenants=())
     registry = CollectorRegistry()
-    registry.register(StateCollector(core.transaction, core.redis))
-    assert generate_latest(registry) == b""
+    registry.register(state_of(core))
+    assert {family.name for family in registry.collect()} == {"telethon_last_success_timestamp_seconds"}
 
 
 def test_many_sessions_are_counted_once_a_minute_for_all(core: Core) -> None:
@@ -47,7 +152,7 @@ def test_many_sessions_are_counted_once_a_minute_for_all(core: Core) -> None:
 
     def scrape() -> float:
         registry = CollectorRegistry()
-        registry.register(StateCollector(core.transaction, core.redis))
+        registry.register(state_of(core))
         return registry.get_sample_value("telethon_sessions", {"status": "active"}) or 0.0
 
     give_session(core)

@@ -28,11 +28,13 @@ class Access(NamedTuple):
         scope: None: any key will do.
         login_secret: the login's own secret serves as well.
         limit: which of the caller's limits a call counts against; see ``web.limits``.
+        says: which scopes the view asks for by itself, with ``demand``; a sentence for the OpenAPI document.
     """
 
     scope: Scope | None
     login_secret: bool = False
     limit: Limit = "by method"
+    says: str = "Any API key will do."
 
 
 def needs(scope: Scope, *, limit: Limit = "by method") -> Callable[[View], View]:
@@ -40,9 +42,18 @@ def needs(scope: Scope, *, limit: Limit = "by method") -> Callable[[View], View]
     return _guarded(Access(scope, limit=limit), lambda: _authenticate(scope))
 
 
-def needs_any_key() -> Callable[[View], View]:
-    """Let a view be called with any API key."""
-    return _guarded(Access(None), lambda: _authenticate(None))
+def needs_any_key(says: str = "Any API key will do.") -> Callable[[View], View]:
+    """Let a view be called with any API key; see ``Access`` for what it ``says``."""
+    return _guarded(Access(None, says=says), lambda: _authenticate(None))
+
+
+def demand(scope: Scope) -> None:
+    """Make sure that the current caller has a scope, where it depends on the request which one is needed.
+
+    Raises:
+        Forbidden: the key lacks it.
+    """
+    _admit(current_caller(), scope)
 
 
 def needs_login_reader(*, limit: Limit = "by method") -> Callable[[View], View]:

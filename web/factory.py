@@ -6,15 +6,17 @@ from apiflask import APIFlask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.checks import make_checks
 from app.core import Core, build_core
 from app.dispatch import make_dispatch, make_producer
 from app.logins.store import read_versions
 from app.logs import configure_logs
+from app.metrics_tenants import know_tenants
+from app.readiness import Readiness
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
 from app.tenants.keys import find_barred
 from app.tenants.limits import Limits
-from web.checks import make_checks
 from web.cross_origin import install_cross_origin
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
@@ -23,7 +25,6 @@ from web.parsing import install_parsing
 from web.parts import Parts, keep_parts
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
-from web.readiness import Readiness
 from web.stream_caps import StreamCaps
 from web.views import BLUEPRINTS
 from web.watch import LoginWatch
@@ -33,7 +34,7 @@ _STATEMENT_SECONDS = 8  # whoever calls must have its 503 before it gives up by 
 
 
 def create_app(settings: Settings | None = None) -> APIFlask:
-    """Build the web application. Opens no connection yet.
+    """Build the web application. Needs no store yet; asks PostgreSQL which tenants there are, if it is there.
 
     Args:
         settings: None reads the environment, and sets up the process's logs by it.
@@ -51,6 +52,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
         pool_size=_POOL_SIZE,
         statement_seconds=_STATEMENT_SECONDS,
     )
+    know_tenants(core.transaction, core.metrics.tenants)
     app = APIFlask(
         __name__,
         title="Latchkey",

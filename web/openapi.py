@@ -95,7 +95,7 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
     access: Access | None = getattr(view, "access", None)
     if access is not None:
         operation["security"] = [{"ApiKey": []}, *([{"LoginSecret": []}] if access.login_secret else [])]
-        scope = f"Needs the scope `{access.scope}`." if access.scope else "Any API key will do."
+        scope = f"Needs the scope `{access.scope}`." if access.scope else access.says
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), scope)))
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":
@@ -106,7 +106,7 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
     if rule.arguments:
         codes.append("not_found")
     if "requestBody" in operation:
-        codes += ["bad_request", "body_too_large", "unsupported_media_type", "invalid_request"]
+        codes += ["bad_request", "request_timeout", "body_too_large", "unsupported_media_type", "invalid_request"]
     elif any(parameter["in"] != "path" for parameter in operation.get("parameters", ())):
         codes.append("invalid_request")
     for code in sorted(set(codes), key=lambda code: (CODES[code][0], code)):

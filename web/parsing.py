@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 from flask import Flask, request
 from flask import Request as FlaskRequest
+from gevent import Timeout
 from gunicorn.http.errors import ParseException
-from pydantic import AfterValidator, BaseModel, ConfigDict
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from pydantic import BaseModel, ConfigDict
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
 from app.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
 _TOO_LARGE = f"The body is over {MAX_BODY_BYTES} bytes."
+_BODY_SECONDS = 10.0
+"""In all: a body that comes byte by byte holds a greenlet, and says nothing. The server itself limits the head."""
 _LONGEST_NUMBER = 100  # digits; Telegram's ids have 19
 
 
@@ -29,21 +32,6 @@ class Query(BaseModel):
     """A query string: unknown parameters are errors."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-def storable(text: str) -> str:
-    """Pass on text that PostgreSQL can keep.
-
-    Raises:
-        ValueError: it has NUL characters or halves of surrogate pairs, which JSON can spell.
-    """
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("must not contain NUL or half characters")
-    return text
-
-
-Storable = Annotated[str, AfterValidator(storable)]
-"""Text that PostgreSQL can keep."""
 
 
 class IdConverter(BaseConverter):
@@ -62,7 +50,8 @@ class Request(FlaskRequest):
         """Read the body as a JSON object; an empty one is an empty object.
 
         Raises:
-            BadRequest, RequestEntityTooLarge, UnsupportedMediaType: it is not one, too long, or called something else.
+            BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType: it is not one, too long, late, or called
+                something else.
         """
         raw = self._read_whole()
         if not raw:
@@ -90,7 +79,8 @@ class Request(FlaskRequest):
 
     def _read_whole(self) -> bytes:
         try:
-            raw = self.get_data()
+            with Timeout(_BODY_SECONDS, RequestTimeout(f"The body did not come within {_BODY_SECONDS:.0f} s.")):
+                raw = self.get_data()
         except (OSError, ParseException) as exc:
             raise BadRequest("The body cannot be read.") from exc
         if len(raw) > MAX_BODY_BYTES:

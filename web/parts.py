@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from flask import current_app
 
 from app.core import Core
+from app.readiness import Readiness
 from app.tenants.limits import Limits
 from web.http_metrics import HttpMetrics
-from web.readiness import Readiness
 from web.stream_caps import StreamCaps
 from web.watch import LoginWatch
 

@@ -22,6 +22,7 @@ from app.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 PARALLEL = 8
 _DELETE_BATCH = 1000  # S3's own limit
@@ -55,10 +56,16 @@ class Bucket:
         self._put_options = put_options
         self._lock_days = lock_days
 
-    def put(self, key: str, body: bytes) -> None:
-        """Store an object; S3 checks what arrives against its SHA-256."""
+    def put(self, key: str, body: bytes, *, locked: bool = True) -> None:
+        """Store an object; S3 checks what arrives against its SHA-256.
+
+        Args:
+            locked: for as long as the settings say, if they do; False: it may be deleted at any time.
+        """
         options = dict(self._put_options)
-        if self._lock_days:
+        if not locked:
+            options.pop("ObjectLockMode", None)
+        elif self._lock_days:
             options["ObjectLockRetainUntilDate"] = utc_now() + timedelta(days=self._lock_days)
         try:
             self._s3.put_object(
@@ -110,6 +117,36 @@ class Bucket:
             gone += [key for key in batch if key not in kept]
         return gone
 
+    def delete_versions(self, prefix: str) -> tuple[int, int]:
+        """Delete every object under a prefix for good, with its old versions where the bucket keeps any.
+
+        Returns:
+            How many versions and markers are gone, and how many the bucket would not delete (a lock, say).
+        """
+        gone = kept = 0
+        for page in self._version_pages(prefix):
+            for start in range(0, len(page), _DELETE_BATCH):
+                batch = page[start : start + _DELETE_BATCH]
+                try:
+                    answer = self._s3.delete_objects(Bucket=self.name, Delete={"Objects": batch, "Quiet": True})
+                except (ClientError, BotoCoreError) as exc:
+                    raise _translate(exc, "versions could not be deleted") from exc
+                refused = len(answer.get("Errors", []))
+                gone, kept = gone + len(batch) - refused, kept + refused
+        return gone, kept
+
+    def _version_pages(self, prefix: str) -> Iterator[list[ObjectIdentifierTypeDef]]:
+        """Every version and marker under a prefix, a page at a time; of a store that knows no versions, the objects."""
+        pages = self._s3.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=self._prefix + prefix)
+        try:
+            for page in pages:
+                entries = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+                yield [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+        except (ClientError, BotoCoreError) as exc:
+            if not _knows_no_versions(exc):
+                raise _translate(exc, f"the versions of {prefix} could not be listed") from exc
+            yield [{"Key": self._prefix + key} for key in self.list_keys(prefix)]
+
 
 def make_bucket(settings: Settings) -> Bucket:
     """The bucket that the settings name. Credentials come the way boto3 looks for them; opens no connection yet.
@@ -144,6 +181,10 @@ def _put_options(settings: Settings) -> dict[str, Any]:
     if settings.s3_object_lock_days:
         options["ObjectLockMode"] = settings.s3_object_lock_mode
     return options
+
+
+def _knows_no_versions(exc: ClientError | BotoCoreError) -> bool:
+    return isinstance(exc, ClientError) and exc.response["Error"]["Code"] in ("NotImplemented", "MethodNotAllowed")
 
 
 def _translate(exc: ClientError | BotoCoreError, what: str) -> AppError:

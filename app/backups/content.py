@@ -31,7 +31,10 @@ class _Part(BaseModel):
 
 
 class TenantContent(_Part):
-    """The tenant's row. ``telegram_sealed``: its overrides (api_hash and proxy are secrets), None when it has none."""
+    """The tenant's row. ``telegram_sealed``: its overrides (api_hash and proxy are secrets), None when it has none.
+
+    What has a default is missing in backups from before it was kept.
+    """
 
     id: str
     name: str
@@ -39,21 +42,24 @@ class TenantContent(_Part):
     created_at: AwareDatetime
     disabled_at: AwareDatetime | None
     telegram_sealed: bytes | None
+    brand: dict[str, Any] = {}
+    redirect_urls: list[str] = []
+    origins: list[str] = []
 
 
 class SessionContent(_Part):
-    """The session's row, less its lease and its ciphertext."""
+    """The session's row, less its lease and its ciphertext; of whom it is, is sealed beside it (``PERSONAL``)."""
 
     id: str
-    telegram_user_id: int | None
-    end_user_id: str | None = None  # backups from before there were any have none
-    username: str | None
-    first_name: str | None
-    phone_masked: str | None
+    telegram_user_id: int | None = None
+    end_user_id: str | None = None
+    username: str | None = None
+    first_name: str | None = None
+    phone_masked: str | None = None
     dc_id: int
     status: Status
     reason: str | None
-    metadata: dict[str, Any]
+    metadata: dict[str, Any] = {}
     device: dict[str, Any]
     version: int
     created_at: AwareDatetime
@@ -61,6 +67,10 @@ class SessionContent(_Part):
     last_validated_at: AwareDatetime | None
     last_used_at: AwareDatetime | None
     logout_pending: bool
+
+
+PERSONAL = ("telegram_user_id", "end_user_id", "username", "first_name", "phone_masked", "metadata")
+"""Who a session is of, and what its tenant says of them: who reads the bucket learns none of it."""
 
 
 class KeyContent(_Part):
@@ -81,7 +91,8 @@ class Content(_Part):
     """A backup of one version of a session.
 
     ``digest_sealed`` is the digest of all the rest, sealed under the session's key: whoever can write to the bucket can make a
-    checksum, but not this.
+    checksum, but not this. ``person_sealed`` has what is ``PERSONAL`` of the session, as JSON; None in older backups, that have
+    it in the open. With a ``tenant_key_id`` whatever is sealed but the digest is sealed once more, under that tenant's key.
     """
 
     format: Literal["latchkey-session-1"] = "latchkey-session-1"
@@ -91,14 +102,27 @@ class Content(_Part):
     key: KeyContent
     session_sealed: bytes
     proxy_sealed: bytes | None = None
+    person_sealed: bytes | None = None
+    tenant_key_id: str | None = None
     digest_sealed: bytes
 
     def digest(self) -> bytes:
-        """SHA-256 of everything but ``digest_sealed``, in canonical form."""
+        """SHA-256 of everything that was stored but ``digest_sealed``, in canonical form."""
         left_out = {"digest_sealed"}
         if self.proxy_sealed is None:  # objects from before proxies were kept have no such member
             left_out.add("proxy_sealed")
-        return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude=left_out))).digest()
+        # Unset is what the object does not have, because it is from before there was such a member.
+        return hashlib.sha256(_canonical(self.model_dump(mode="json", exclude=left_out, exclude_unset=True))).digest()
+
+
+class TenantKeyContent(_Part):
+    """A tenant's key for its backups, sealed under a data encryption key; see ``app.backups.tenant_keys``."""
+
+    format: Literal["latchkey-tenant-key-1"]
+    id: str
+    tenant_id: str
+    key: KeyContent
+    secret_sealed: bytes
 
 
 class Signed(_Part):
@@ -124,7 +148,7 @@ def encode(content: BaseModel) -> tuple[bytes, str]:
     Returns:
         The body, and the SHA-256 (hex) of the content in its canonical form: keys sorted, no spaces, UTF-8.
     """
-    canonical = _canonical(content.model_dump(mode="json"))
+    canonical = _canonical(content.model_dump(mode="json", exclude_unset=isinstance(content, Content)))
     checksum = hashlib.sha256(canonical).hexdigest()
     return b'{"checksum":"' + checksum.encode() + b'","content":' + canonical + b"}\n", checksum
 

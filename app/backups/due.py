@@ -16,13 +16,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.authentic import Signer
-from app.backups.content import Content, SessionContent, TenantContent, Tombstone, encode
+from app.backups.content import PERSONAL, Content, SessionContent, TenantContent, Tombstone, encode
 from app.backups.names import ObjectName
+from app.backups.tenant_keys import TenantKeys, add_layer
 from app.backups.wrappings import describe_key
+from app.errors import SealBroken
+from app.identities import open_overrides
+from app.logs import get_logger
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
 from app.vault.sealing import Place
 
+_log = get_logger(__name__)
 _A_MOMENT = timedelta(microseconds=1)  # what names tell apart
 _IS_DUE = TelegramSession.backed_up_version.is_distinct_from(TelegramSession.version)  # word for word the index's
 
@@ -43,6 +48,11 @@ def tenant_place(tenant_id: str, session_id: str) -> Place:
 def digest_place(tenant_id: str, session_id: str) -> Place:
     """Where the digest of a session's backup is sealed."""
     return Place("backup-digest", tenant_id, session_id)
+
+
+def person_place(tenant_id: str, session_id: str) -> Place:
+    """Where it is sealed who a session is of, within its backup."""
+    return Place("backup-person", tenant_id, session_id)
 
 
 def tombstone_place(tenant_id: str, session_id: str) -> Place:
@@ -81,11 +91,11 @@ def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     return [Due(session, tenant, key) for session, tenant, key in rows]
 
 
-def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectName]:
+def make_object(due: Due, signer: Signer, tenant_keys: TenantKeys, now: datetime) -> tuple[bytes, ObjectName]:
     """Write a due session's object and its name: its backup, or its tombstone when it was erased.
 
     Raises:
-        SealBroken, KeyUnavailable, Transient: its key is not to be had.
+        SealBroken, KeyUnavailable, Transient, Permanent: its key, or its tenant's, is not to be had.
     """
     session, keyring = due.session, signer.keyring
     now = after_last(now, session.backed_up_at)
@@ -94,14 +104,18 @@ def make_object(due: Due, signer: Signer, now: datetime) -> tuple[bytes, ObjectN
             signer, tenant_id=session.tenant_id, session_id=session.id, version=session.version, now=now
         )
     content = Content(
+        format="latchkey-session-1",
         backed_up_at=now,
         tenant=_describe_tenant(due.tenant, due.key.id, session.id, keyring),
         session=_describe_session(session),
         key=describe_key(due.key),
         session_sealed=session.session_sealed,
         proxy_sealed=session.proxy_sealed,
+        person_sealed=_seal_person(session, due.key.id, keyring),
+        tenant_key_id=None,
         digest_sealed=b"",
     )
+    content = add_layer(content, tenant_keys.secret(session.tenant_id))
     place = digest_place(session.tenant_id, session.id)
     sealed = keyring.seal_under_key(due.key.id, place, content.digest())
     body, checksum = encode(content.model_copy(update={"digest_sealed": sealed}))
@@ -172,10 +186,10 @@ def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) ->
 
 
 def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyRing) -> TenantContent:
-    sealed = None
-    if tenant.telegram:
-        overrides = json.dumps(tenant.telegram).encode()
-        sealed = keyring.seal_under_key(key_id, tenant_place(tenant.id, session_id), overrides)
+    sealed, overrides = None, _open_overrides(tenant, keyring)
+    if overrides:
+        place = tenant_place(tenant.id, session_id)
+        sealed = keyring.seal_under_key(key_id, place, json.dumps(overrides).encode())
     return TenantContent(
         id=tenant.id,
         name=tenant.name,
@@ -183,9 +197,26 @@ def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyR
         created_at=tenant.created_at,
         disabled_at=tenant.disabled_at,
         telegram_sealed=sealed,
+        brand=tenant.brand,
+        redirect_urls=tenant.redirect_urls,
+        origins=tenant.origins,
     )
 
 
+def _open_overrides(tenant: Tenant, keyring: KeyRing) -> dict[str, Any]:
+    try:
+        return open_overrides(keyring, tenant)
+    except SealBroken as exc:  # the tenant's to mend; its sessions are backed up all the same
+        _log.error("backup.tenant_secret_does_not_open", tenant_id=tenant.id, detail=exc.detail)
+        return tenant.telegram
+
+
 def _describe_session(session: TelegramSession) -> SessionContent:
-    columns = {name: getattr(session, name) for name in SessionContent.model_fields if name != "metadata"}
-    return SessionContent(metadata=session.client_metadata, **columns)
+    open_names = [name for name in SessionContent.model_fields if name not in PERSONAL]
+    return SessionContent(**{name: getattr(session, name) for name in open_names})
+
+
+def _seal_person(session: TelegramSession, key_id: str, keyring: KeyRing) -> bytes:
+    person = {name: getattr(session, name) for name in PERSONAL if name != "metadata"}
+    person["metadata"] = session.client_metadata
+    return keyring.seal_under_key(key_id, person_place(session.tenant_id, session.id), json.dumps(person).encode())

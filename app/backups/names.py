@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 SESSIONS = "sessions/"
 MANIFESTS = "manifests/"
 KEYS = "keys/"
+TENANT_KEYS = "tenants/"
 
 _ERASED = "erased"
 _TIME = "%Y%m%dT%H%M%S%fZ"
@@ -64,5 +65,15 @@ def format_time(time: datetime) -> str:
 
 
 def tenant_prefix(tenant_id: str) -> str:
-    """Where a tenant's objects are. Dots are quoted too: some servers keep keys as paths of files."""
-    return f"{SESSIONS}{quote(tenant_id, safe='').replace('.', '%2E')}/"
+    """Where a tenant's objects are."""
+    return f"{SESSIONS}{_quoted(tenant_id)}/"
+
+
+def tenant_keys_prefix(tenant_id: str) -> str:
+    """Where a tenant's key is: ``tenants/{tenant}/{id}.{checksum}.json``."""
+    return f"{TENANT_KEYS}{_quoted(tenant_id)}/"
+
+
+def _quoted(tenant_id: str) -> str:
+    # Dots are quoted too: some servers keep keys as paths of files.
+    return quote(tenant_id, safe="").replace(".", "%2E")

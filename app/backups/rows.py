@@ -13,10 +13,13 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.due import list_objects
 from app.backups.opening import OpenedBackup
+from app.backups.tenant_keys import StoredTenantKey
 from app.clock import utc_now
 from app.database import Transaction
-from app.models import Base, EncryptionKey, TelegramSession, Tenant
+from app.identities import OPEN_OVERRIDES, SECRET_OVERRIDES, place_of_override
+from app.models import Base, EncryptionKey, TelegramSession, Tenant, TenantKey
 from app.vault.audit import record_event
+from app.vault.sealing import seal_under
 
 _SESSIONS = Base.metadata.tables["sessions"]  # by its columns' names, which are those of a backup
 _IN_USE = ("active", "quarantined")
@@ -51,7 +54,8 @@ def write_sessions(transaction: Transaction, backups: Sequence[OpenedBackup], op
             as_new = _as_new(db, usable)
             written.restored = [backup.name.session_id for backup in usable if backup.name.session_id not in as_new]
         else:
-            _write_tenants_and_keys(db, usable)
+            _write_keys(db, usable)
+            _write_tenants(db, usable)  # what is sealed of them is under one of the keys
             written.restored = [backup.name.session_id for backup in usable if _write_session(db, backup, options)]
             restored = set(written.restored)
             list_objects(db, (backup.name for backup in usable if backup.name.session_id in restored))
@@ -84,13 +88,9 @@ def _as_new(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> set[str]:
     }
 
 
-def _write_tenants_and_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> None:
-    tenants = {backup.content.tenant.id: backup for backup in backups}
-    for tenant_id in sorted(tenants):
-        backup = tenants[tenant_id]
-        row = backup.content.tenant.model_dump(exclude={"telegram_sealed"}) | {"telegram": backup.tenant_overrides}
-        db.execute(insert(Tenant).values(row).on_conflict_do_nothing())
+def _write_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> None:
     keys = {backup.key.content.key_id: backup.key.content for backup in backups}
+    keys |= {stored.key.content.key_id: stored.key.content for stored in _tenant_keys(backups).values()}
     for key_id in sorted(keys):
         key = keys[key_id]
         row = {
@@ -103,6 +103,38 @@ def _write_tenants_and_keys(db: DatabaseSession, backups: Sequence[OpenedBackup]
             "created_at": key.created_at,
         }
         db.execute(insert(EncryptionKey).values(row).on_conflict_do_nothing())
+
+
+def _write_tenants(db: DatabaseSession, backups: Sequence[OpenedBackup]) -> None:
+    tenants = {backup.content.tenant.id: backup for backup in backups}
+    for tenant_id in sorted(tenants):
+        backup = tenants[tenant_id]
+        row = backup.content.tenant.model_dump(exclude={"telegram_sealed"}) | _seal_overrides(backup)
+        db.execute(insert(Tenant).values(row).on_conflict_do_nothing())
+    for tenant_id, stored in sorted(_tenant_keys(backups).items()):
+        row = {
+            "id": stored.content.id,
+            "tenant_id": tenant_id,
+            "key_id": stored.key.content.key_id,
+            "secret_sealed": stored.content.secret_sealed,
+        }
+        db.execute(insert(TenantKey).values(row).on_conflict_do_nothing())
+
+
+def _tenant_keys(backups: Sequence[OpenedBackup]) -> dict[str, StoredTenantKey]:
+    return {backup.name.tenant_id: backup.tenant_key for backup in backups if backup.tenant_key is not None}
+
+
+def _seal_overrides(backup: OpenedBackup) -> dict[str, Any]:
+    """A tenant's overrides as its row has them: the secret ones sealed, under the backup's own key."""
+    overrides, tenant_id = backup.tenant_overrides, backup.name.tenant_id
+    row: dict[str, Any] = {"telegram": {name: overrides[name] for name in OPEN_OVERRIDES if name in overrides}}
+    for name, column in SECRET_OVERRIDES.items():
+        if overrides.get(name) is not None:
+            place = place_of_override(tenant_id, name)
+            row[column] = seal_under(backup.key.data_key, place, str(overrides[name]).encode())
+            row["key_id"] = backup.key.content.key_id
+    return row
 
 
 def _write_session(db: DatabaseSession, backup: OpenedBackup, options: RestoreOptions) -> bool:

@@ -22,6 +22,7 @@ from app.backups.bucket import PARALLEL, Bucket
 from app.backups.due import Due, count_due, find_due, list_objects, make_object, mark_backed_up, read_clock
 from app.backups.manifest import store_manifest
 from app.backups.names import ObjectName
+from app.backups.tenant_keys import TenantKeys
 from app.backups.wrappings import store_wrappings
 from app.clock import utc_now
 from app.database import Transaction
@@ -83,7 +84,9 @@ def back_up_sessions(
         store_wrappings(transaction, bucket)
         try:
             signer = make_signer(transaction, keyring)
-            run = _Run(transaction, signer, bucket, batch_rows, report, keys_away={})
+            run = _Run(
+                transaction, signer, TenantKeys(transaction, keyring, bucket), bucket, batch_rows, report, keys_away={}
+            )
             _run(run, time.monotonic() + limit_seconds, on_progress)
         finally:
             for outcome in ("backed_up", "erased", "failed"):
@@ -95,6 +98,7 @@ def back_up_sessions(
 class _Run(NamedTuple):
     transaction: Transaction
     signer: Signer
+    tenant_keys: TenantKeys
     bucket: Bucket
     batch_rows: int
     report: BackupReport
@@ -153,7 +157,7 @@ def _store(run: _Run, due: Due, now: datetime) -> ObjectName | AppError:
     if key_id in run.keys_away:  # asked once a run is enough
         return run.keys_away[key_id]
     try:
-        body, name = make_object(due, run.signer, now)
+        body, name = make_object(due, run.signer, run.tenant_keys, now)
         run.bucket.put(name.object_key, body)
     except (SealBroken, KeyUnavailable) as exc:
         _log.error("backup.key_away", key_id=key_id, detail=exc.detail)

@@ -7,8 +7,9 @@ too, and the old key encryption key is not needed any more.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 
@@ -20,6 +21,8 @@ from app.errors import SealBroken
 from app.models import EncryptionKey
 from app.vault.keyring import KeyRing
 from app.vault.wrapping import KeyUnavailable
+
+T = TypeVar("T")
 
 
 def store_wrappings(transaction: Transaction, bucket: Bucket) -> int:
@@ -79,11 +82,13 @@ class BackupKeys:
     def __init__(self, bucket: Bucket, keyring: KeyRing, *, why: str, trusted: Collection[str] = ()) -> None:
         self._trusted: frozenset[str] | None = None
         self._listed = frozenset(trusted)
-        self._bucket = bucket
+        self.bucket = bucket
         self._keyring = keyring
         self._why = why
         self._opened: dict[str, OpenedKey | BackupCorrupt | KeyUnavailable] = {}
         self._unwrapping = threading.Lock()
+        self._found: dict[str, Any] = {}
+        self._finding = threading.Lock()
 
     def unwrap(self, stored: KeyContent) -> OpenedKey:
         """Unwrap the key of an object.
@@ -100,6 +105,14 @@ class BackupKeys:
         if isinstance(opened, Exception):
             raise opened
         return opened
+
+    def once(self, name: str, find: Callable[[], T]) -> T:
+        """What was found under a name, in the life of these keys; one look at a time."""
+        with self._finding:
+            if name not in self._found:
+                self._found[name] = find()
+            found: T = self._found[name]
+        return found
 
     def _try_each(self, stored: KeyContent) -> OpenedKey | BackupCorrupt | KeyUnavailable:
         refusal: BackupCorrupt | KeyUnavailable = BackupCorrupt(f"Its key {stored.key_id} does not unwrap.")
@@ -126,10 +139,10 @@ class BackupKeys:
 
     def _newer_wrappings(self, key_id: str) -> list[KeyContent]:
         found = []
-        for object_key in self._bucket.list_keys(f"{KEYS}{key_id}/"):
+        for object_key in self.bucket.list_keys(f"{KEYS}{key_id}/"):
             checksum = object_key.rpartition("/")[2].removesuffix(".json")
             try:
-                content = decode(self._bucket.get(object_key), KeyContent, checksum=checksum)
+                content = decode(self.bucket.get(object_key), KeyContent, checksum=checksum)
             except BackupCorrupt:
                 continue  # the session's own object has a wrapping as well
             if content.key_id == key_id:

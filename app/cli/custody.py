@@ -1,4 +1,4 @@
-"""What the commands of keys and backups share: a process's parts, and a progress bar."""
+"""What commands share that open or seal something: a process's parts, and a progress bar."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from app.core import Core, build_core
+from app.dispatch import make_dispatch, make_producer
 from app.settings import load_settings
 
 
 @contextmanager
-def open_core() -> Iterator[Core]:
-    """A process's parts for as long as a command runs. These commands send no tasks."""
-    core = build_core(load_settings(), role="cli", dispatch=_send_nothing, pool_size=2)
+def open_core(*, sends: bool = False) -> Iterator[Core]:
+    """A process's parts for as long as a command runs.
+
+    Args:
+        sends: whether the command sends tasks; without them, a sweep finds what is to do.
+    """
+    settings = load_settings()
+    dispatch = make_dispatch(make_producer(settings)) if sends else _send_nothing
+    core = build_core(settings, role="cli", dispatch=dispatch, pool_size=2)
     try:
         yield core
     finally:

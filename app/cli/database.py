@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from app.database import Transaction, make_engine, make_transaction
-from app.settings import Settings, load_settings
+from app.settings import DatabaseSettings, load_settings
 
 
 def cli_actor() -> str:
@@ -21,7 +21,7 @@ def cli_actor() -> str:
 
 
 @contextmanager
-def open_engine(settings: Settings | None = None, *, as_owner: bool = False) -> Iterator[Engine]:
+def open_engine(settings: DatabaseSettings | None = None, *, as_owner: bool = False) -> Iterator[Engine]:
     """An engine for as long as the command runs.
 
     Args:

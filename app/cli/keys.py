@@ -9,6 +9,7 @@ import click
 from app.cli.custody import open_core, progress_bar
 from app.cli.database import cli_actor
 from app.cli.output import json_option, print_rows
+from app.identities import seal_what_is_open
 from app.vault.catalogue import list_keys
 from app.vault.destruction import destroy_key
 from app.vault.rewrapping import rewrap_keys
@@ -42,6 +43,7 @@ def _rotate(force: bool) -> None:
     May be interrupted at any point; --if-due goes on where it stopped. Everything opens all the while.
     """
     with open_core() as core, progress_bar("re-sealing") as show:
+        seal_what_is_open(core.transaction, core.keyring)
         report = rotate_keys(
             transaction=core.transaction,
             keyring=core.keyring,

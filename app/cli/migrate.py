@@ -10,7 +10,7 @@ from app import migrations
 from app.cli.database import open_engine
 from app.errors import Unavailable
 from app.grants import grant_service_role
-from app.settings import load_settings
+from app.settings import DatabaseSettings, load_some_settings
 
 
 @click.command()
@@ -20,7 +20,7 @@ def migrate(check: bool) -> None:
 
     With DATABASE_OWNER_URL it works as that role, and grants DATABASE_URL's role what the service needs.
     """
-    settings = load_settings()
+    settings = load_some_settings(DatabaseSettings)
     with open_engine(settings, as_owner=True) as engine:
         try:
             differences = _differences(engine) if check else []

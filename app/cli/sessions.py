@@ -1,8 +1,10 @@
-"""``sessions``: what is connected."""
+"""``sessions``: what is connected, and what is brought."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import click
@@ -11,16 +13,19 @@ from app.cli.custody import open_core
 from app.cli.database import cli_actor, open_transactions
 from app.cli.output import json_option, print_rows
 from app.database import Transaction
+from app.sessions.importing import import_session, import_session_file
 from app.sessions.proxies import set_session_proxy
 from app.sessions.read import SessionStatus, SessionView, list_sessions
+from app.telegram.session_formats import LIBRARIES, SessionFormat
 from app.tenants.store import read_tenant
 
 _PAGE = 200
+_SESSION_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group()
 def sessions() -> None:
-    """Sessions: list, change the proxy."""
+    """Sessions: list, import, change the proxy."""
 
 
 @sessions.command("list")
@@ -34,6 +39,48 @@ def _list_sessions(tenant_id: str, status: SessionStatus | None, as_json: bool) 
         rows = list(_every_session(transaction, tenant_id=tenant_id, status=status))
     columns = ("id", "status", "reason", "telegram_user_id", "username", "created_at", "last_validated_at", "key_id")
     print_rows(rows, columns=columns, as_json=as_json)
+
+
+@sessions.command("import")
+@click.option("--tenant", "tenant_id", required=True, help="Whose session it becomes.")
+@click.option(
+    "--file", "path", type=_SESSION_FILE, help="A .session file of Telethon or Pyrogram, not a string session."
+)
+@click.option("--format", "session_format", type=click.Choice(list(LIBRARIES)), help="Recognised when it is not said.")
+@click.option("--telegram-user-id", type=click.IntRange(min=1), help="Whose it must be at Telegram.")
+def _import_session(
+    tenant_id: str, path: Path | None, session_format: SessionFormat | None, telegram_user_id: int | None
+) -> None:
+    """Import a session of Telethon, Pyrogram (Kurigram), GramJS or mtcute.
+
+    Without --file its string session is asked for, or read from standard input, so that it stays out of the shell's history.
+    Stop using it yourself before: two users of one session are its end.
+    """
+    if path is not None and session_format is not None:
+        raise click.UsageError("--format goes with a string session: a file says itself what it is.")
+    with open_core(sends=True) as core:
+        read_tenant(core.transaction, tenant_id=tenant_id)
+        if path is not None:
+            row = import_session_file(
+                core, tenant_id=tenant_id, path=path, telegram_user_id=telegram_user_id, actor=cli_actor()
+            )
+        else:
+            row = import_session(
+                core,
+                tenant_id=tenant_id,
+                session_string=_typed_or_piped(),
+                session_format=session_format,
+                telegram_user_id=telegram_user_id,
+                actor=cli_actor(),
+            )
+    click.echo(f"{row.id} is imported, and active as soon as Telegram has answered.")
+
+
+def _typed_or_piped() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline()
+    typed: str = click.prompt("String session", hide_input=True)
+    return typed
 
 
 @sessions.command("set-proxy")

@@ -21,6 +21,7 @@ from telethon.tl.functions.auth import LogOutRequest
 from app.clock import utc_now
 from app.core import Core
 from app.errors import AppError, FloodWait, SealBroken
+from app.identities import tenant_identity
 from app.logins.leaving_keys import MOST_TRIES, back_off, claim_due, due_leaving_keys, forget, settle
 from app.logs import get_logger
 from app.models import LeavingAuthKey, Tenant
@@ -29,7 +30,7 @@ from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.errors import NotAuthorized
 from app.telegram.gates import Caller
-from app.telegram.identity import ApiIdentity, identity_for
+from app.telegram.identity import ApiIdentity
 from app.telegram.process import TelegramParts
 from app.vault.audit import record_event
 from app.vault.places import LEAVING_AUTH_KEYS
@@ -75,9 +76,9 @@ async def log_out_key(core: Core, telegram: TelegramParts, leaving_id: str) -> L
     claimed = await in_thread(_claim, core, leaving_id)
     if claimed is None:
         return None
-    row, identity = claimed
+    row, tenant = claimed
     try:
-        outcome = await _try(core, telegram, row, identity)
+        outcome = await _try(core, telegram, row, tenant)
     except SealBroken as exc:
         _log.error("login.key_does_not_open", login_id=row.login_id, detail=exc.detail)
         outcome = await in_thread(_give_up, core, row, reason=exc.code)
@@ -85,20 +86,20 @@ async def log_out_key(core: Core, telegram: TelegramParts, leaving_id: str) -> L
     return outcome
 
 
-def _claim(core: Core, leaving_id: str) -> tuple[LeavingAuthKey, ApiIdentity] | None:
+def _claim(core: Core, leaving_id: str) -> tuple[LeavingAuthKey, Tenant] | None:
     with core.transaction() as db:
         row = claim_due(db, leaving_id)
         if row is None:
             return None
-        tenant = db.get_one(Tenant, row.tenant_id)
-        return row, identity_for(core.settings, tenant.telegram)
+        return row, db.get_one(Tenant, row.tenant_id)
 
 
-async def _try(core: Core, telegram: TelegramParts, row: LeavingAuthKey, identity: ApiIdentity) -> LogOut:
+async def _try(core: Core, telegram: TelegramParts, row: LeavingAuthKey, tenant: Tenant) -> LogOut:
     in_thread = telegram.runtime.in_thread
     asked_at = utc_now()
     try:
         auth_key = await in_thread(_open, core, row)
+        identity = await in_thread(tenant_identity, core.settings, core.keyring, tenant)
         async with asyncio.timeout(_TRY_SECONDS):
             await _log_out(core, telegram, row, identity, auth_key)
     except SealBroken:

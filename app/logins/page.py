@@ -5,7 +5,7 @@ None of that is secret: whoever has the login's id may see it. Everything else t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import null, select
@@ -24,7 +24,7 @@ class LoginPage:
         application: what the tenant calls itself; None: nobody knows this login.
         brand: ``accent`` and ``logo``, if the tenant has set them.
         device_name: what Telegram will list under Devices.
-        origin: the page that may embed this one.
+        origin: the page that may embed this one, as long as it is on the tenant's list.
         disabled: the tenant was disabled; nothing goes on here.
     """
 
@@ -54,11 +54,15 @@ def read_page(core: Core, *, login_id: str) -> LoginPage:
     if found is None:
         return LoginPage()
     locale, origin, tenant = found
+    origin = (origin or "").rstrip("/")
+    return replace(page_of_tenant(core, tenant), locale=locale, origin=origin if origin in tenant.origins else None)
+
+
+def page_of_tenant(core: Core, tenant: Tenant) -> LoginPage:
+    """What the page says of a tenant, whatever the login."""
     return LoginPage(
-        locale=locale,
         application=tenant.brand.get("name") or tenant.name,
         brand=tenant.brand,
         device_name=identity_for(core.settings, tenant.telegram).device_model,
-        origin=origin,
         disabled=tenant.disabled_at is not None,
     )

@@ -14,9 +14,11 @@ The decision, in steps:
 from __future__ import annotations
 
 import asyncio
+from typing import NamedTuple
 
 from app.core import Core
 from app.errors import FloodWait, LoginOver, OwnershipLost, SealBroken, Transient, Unavailable
+from app.identities import tenant_identity
 from app.logins.become_session import become_session
 from app.logins.drive import Drive
 from app.logins.end_without_session import expire, fail, log_out, put_off, withdraw
@@ -28,7 +30,7 @@ from app.logins.secrets import auth_key_place
 from app.logins.store import take
 from app.models import Login, Tenant
 from app.sessions.claim import Account
-from app.telegram.identity import ApiIdentity, identity_for
+from app.telegram.identity import identity_for
 from app.telegram.process import TelegramParts
 from app.vault.sealing import Sealed
 from app.vault.wrapping import KeyUnavailable
@@ -36,6 +38,13 @@ from app.vault.wrapping import KeyUnavailable
 _PASSING = (Unavailable, Transient, KeyUnavailable)
 _NOT_OURS_TO_END = (LoginOver, OwnershipLost, HandOver)
 _ENDED = ("expired", "failed", OVER.name)
+
+
+class _Taken(NamedTuple):
+    """A login that is this worker's now, and its tenant."""
+
+    login: Login
+    tenant: Tenant
 
 
 async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, login_id: str) -> RunOutcome:
@@ -52,9 +61,8 @@ async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, lo
         taken = await telegram.runtime.in_thread(_take, core, login_id)
         if taken is None:
             return NOT_MINE
-        login, identity = taken
-        hold.epoch = login.owner_epoch
-        return await _run_taken(core, telegram, keeper, hold, login, identity)
+        hold.epoch = taken.login.owner_epoch
+        return await _run_taken(core, telegram, keeper, hold, taken)
     except HandOver:
         return HANDED_OVER
     except (OwnershipLost, LoginOver):  # before anything was sent
@@ -63,11 +71,11 @@ async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, lo
         await keeper.release(hold)
 
 
-async def _run_taken(
-    core: Core, telegram: TelegramParts, keeper: LoginKeeper, hold: Hold, login: Login, identity: ApiIdentity
-) -> RunOutcome:
-    auth_key, broken = None, None
+async def _run_taken(core: Core, telegram: TelegramParts, keeper: LoginKeeper, hold: Hold, taken: _Taken) -> RunOutcome:
+    login, auth_key, broken = taken.login, None, None
+    identity = identity_for(core.settings, taken.tenant.telegram)
     try:
+        identity = await telegram.runtime.in_thread(tenant_identity, core.settings, core.keyring, taken.tenant)
         auth_key = await telegram.runtime.in_thread(_open_auth_key, core, login)
     except SealBroken as exc:
         broken = exc
@@ -142,13 +150,12 @@ async def _account_in_time(owned: OwnedLogin, drive: Drive) -> Account:
     raise LoginExpired
 
 
-def _take(core: Core, login_id: str) -> tuple[Login, ApiIdentity] | None:
+def _take(core: Core, login_id: str) -> _Taken | None:
     with core.transaction() as db:
         login = take(db, login_id=login_id, owner=core.actor)
         if login is None:
             return None
-        tenant = db.get_one(Tenant, login.tenant_id)
-        return login, identity_for(core.settings, tenant.telegram)
+        return _Taken(login, db.get_one(Tenant, login.tenant_id))
 
 
 def _open_auth_key(core: Core, login: Login) -> bytes | None:

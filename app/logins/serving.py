@@ -7,6 +7,7 @@ that is not for the same account (or not known to be) cancels it: the newest is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +28,9 @@ from app.models import LIVE_LOGIN_STATUSES, Login, TelegramSession
 from app.sessions.store import find_session
 from app.settings import Settings
 from app.vault.audit import record_event
+
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+"""What a login's ``locale`` looks like."""
 
 _ROOM_SECONDS = 10
 """When it is worth another try after too many logins under way: some end all the time."""
@@ -55,6 +59,8 @@ class NewLogin:
     automatic: bool = False
     repeats_login_id: str | None = None
     api_key_id: str | None = None
+    # How the audit names whoever asked without an API key.
+    actor: str = "latchkey"
 
     def digest(self, settings: Settings) -> bytes:
         """Keyed hash of the request, for telling a replay from another request under the same idempotency key.
@@ -62,7 +68,7 @@ class NewLogin:
         Under the installation's secret, because a phone number in it could be guessed.
         Whichever key of the tenant's it comes with.
         """
-        asked = {name: value for name, value in self.__dict__.items() if name != "api_key_id"}
+        asked = {name: value for name, value in self.__dict__.items() if name not in ("api_key_id", "actor")}
         return keyed_hash(settings, purpose="login request", value=json.dumps(asked, sort_keys=True))
 
 
@@ -105,7 +111,7 @@ def _record_start(db: DatabaseSession, login: Login, request: NewLogin) -> None:
     record_event(
         db,
         tenant_id=login.tenant_id,
-        actor=f"api-key:{request.api_key_id}" if request.api_key_id else "latchkey",
+        actor=f"api-key:{request.api_key_id}" if request.api_key_id else request.actor,
         action="login.reused" if login.reused else "login.started",
         subject=login.id,
         details={"method": login.method} | ({"session_id": request.session_id} if request.session_id else {}),

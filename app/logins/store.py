@@ -17,6 +17,7 @@ from app.clock import utc_now
 from app.errors import LoginOver, NotFound, OwnershipLost
 from app.logins.leaving_keys import final_ask_at, move_auth_key
 from app.models import FINAL_LOGIN_STATUSES, LIVE_LOGIN_STATUSES, Login
+from app.turns import in_turn
 from app.vault.audit import record_event
 from app.webhooks.outbox import queue_login_event
 
@@ -192,15 +193,18 @@ def why_not(db: DatabaseSession, *, login_id: str, epoch: int) -> LoginOver | Ow
 
 
 def due_for_dispatch(db: DatabaseSession, *, now: datetime, limit: int) -> list[Login]:
-    """Logins that should be moving and were last sent long enough ago, the most overdue first."""
-    return list(
-        db.scalars(
-            select(Login)
-            .where(Login.status.in_(LIVE_LOGIN_STATUSES), Login.next_dispatch_at <= now)
-            .order_by(Login.next_dispatch_at)
-            .limit(limit)
-        )
+    """Logins that should be moving and were last sent long enough ago, the tenants in turn."""
+    turn = in_turn(
+        Login,
+        Login.next_dispatch_at,
+        Login.status.in_(LIVE_LOGIN_STATUSES),
+        Login.next_dispatch_at <= now,
+        limit=limit,
+        each=limit,
     )
+    ids = db.scalars(turn).all()
+    found = {login.id: login for login in db.scalars(select(Login).where(Login.id.in_(ids)))}
+    return [found[login_id] for login_id in ids]
 
 
 def mark_dispatched(db: DatabaseSession, login_ids: Collection[str], *, now: datetime) -> None:

@@ -59,9 +59,14 @@ def withdraw_tenant(transaction: Transaction, *, actor: str, tenant_id: str) -> 
         NotFound: there is no such tenant.
     """
     with transaction() as db:
-        disabled = mark_tenant_disabled(db, actor=actor, tenant_id=tenant_id)
-        cancelled = _cancel(db, Login.tenant_id == tenant_id, actor=actor)
-        _shorten(db, TelegramSession.tenant_id == tenant_id, TelegramSession.lease_api_key_id.is_not(None))
+        return withdraw_tenant_in(db, actor=actor, tenant_id=tenant_id)
+
+
+def withdraw_tenant_in(db: DatabaseSession, *, actor: str, tenant_id: str) -> DisabledTenant:
+    """As ``withdraw_tenant``, in the caller's transaction."""
+    disabled = mark_tenant_disabled(db, actor=actor, tenant_id=tenant_id)
+    cancelled = _cancel(db, Login.tenant_id == tenant_id, actor=actor)
+    _shorten(db, TelegramSession.tenant_id == tenant_id, TelegramSession.lease_api_key_id.is_not(None))
     return DisabledTenant(disabled, cancelled)
 
 

@@ -7,8 +7,8 @@ whoever brought it.
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
@@ -23,53 +23,64 @@ from app.sessions.planning import TICKET_SECONDS, VALIDATE_BATCH_TASK
 from app.sessions.store import find_active, fingerprint
 from app.sessions.verdicts import IMPORTED
 from app.settings import DataCentre, Settings
+from app.telegram.data_centres import AddressUnknown, NumberedDataCentre, is_of, is_telegrams, locate
 from app.telegram.identity import identity_for
-from app.telegram.string_sessions import addresses_of, plain_address, read_string_session
+from app.telegram.session_files import read_session_file
+from app.telegram.session_formats import LIBRARIES, ReadSession, SessionFormat, read_session
+from app.telegram.string_sessions import make_string_session
 from app.vault.audit import record_event
 from app.vault.opening import seal_session
 from app.vault.places import session_proxy_place
 
-TELEGRAM_NETWORKS = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "91.105.192.0/23",
-        "91.108.4.0/22",
-        "91.108.8.0/22",
-        "91.108.12.0/22",
-        "91.108.16.0/22",
-        "91.108.20.0/22",
-        "91.108.56.0/22",
-        "149.154.160.0/20",
-        "185.76.151.0/24",
-        "2001:67c:4e8::/48",
-        "2001:b28:f23c::/48",
-        "2001:b28:f23d::/48",
-        "2001:b28:f23f::/48",
-        "2a0a:f280::/32",
-    )
-)
-"""Where Telegram's data centres are. Source: https://core.telegram.org/resources/cidr.txt"""
-
 
 def import_session(
-    core: Core, *, tenant_id: str, session_string: str, telegram_user_id: int | None, actor: str
+    core: Core,
+    *,
+    tenant_id: str,
+    session_string: str,
+    telegram_user_id: int | None,
+    actor: str,
+    session_format: SessionFormat | None = None,
 ) -> TelegramSession:
-    """Seal and store a string session, and have it validated.
+    """Seal and store a string session, and have it validated. It is kept in Telethon's form, whatever it came in.
 
     Args:
+        session_format: whose form it must have; None: any library's, recognised.
         telegram_user_id: whose it must be; None: whoever's it is.
         actor: who brings it, for the audit.
 
     Raises:
-        InvalidInput: it is not a string session, or not one of a data centre of Telegram's.
+        InvalidInput: it is not a string session of that form, or not one of a data centre of Telegram's.
         Transient: the configured server's host name cannot be looked up, so it is not known whose data centre it is.
         Conflict: ``session_exists``: its auth key is a session already, or its user has an active one.
     """
-    auth_key, data_centre = _read(core.settings, session_string)
-    session_id, ticket = new_id("ses"), utc_now() + timedelta(seconds=TICKET_SECONDS)
-    sealed = seal_session(
-        core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=session_string.strip()
+    read = _recognise(session_string.strip(), session_format)
+    return _import(
+        core, read, field="session_string", tenant_id=tenant_id, telegram_user_id=telegram_user_id, actor=actor
     )
+
+
+def import_session_file(
+    core: Core, *, tenant_id: str, path: Path, telegram_user_id: int | None, actor: str
+) -> TelegramSession:
+    """Import what is logged in with a session file of Telethon or Pyrogram. The file stays as it is; do not use it any more.
+
+    Args, Raises: as in ``import_session``.
+    """
+    try:
+        read = read_session_file(path)
+    except ValueError as exc:
+        raise _invalid(str(exc), field="file") from exc
+    return _import(core, read, field="file", tenant_id=tenant_id, telegram_user_id=telegram_user_id, actor=actor)
+
+
+def _import(
+    core: Core, read: ReadSession, *, field: str, tenant_id: str, telegram_user_id: int | None, actor: str
+) -> TelegramSession:
+    data_centre = _find_data_centre(core.settings, read.data_centre, field=field)
+    session_string = make_string_session(auth_key=read.auth_key, data_centre=data_centre)
+    session_id, ticket = new_id("ses"), utc_now() + timedelta(seconds=TICKET_SECONDS)
+    sealed = seal_session(core.keyring, tenant_id=tenant_id, session_id=session_id, session_string=session_string)
     with core.transaction() as db:
         if telegram_user_id is not None:
             _refuse_second(db, tenant_id=tenant_id, telegram_user_id=telegram_user_id)
@@ -85,7 +96,7 @@ def import_session(
                 reason=IMPORTED,
                 key_id=sealed.key_id,
                 session_sealed=sealed.ciphertext,
-                auth_key_hash=fingerprint(auth_key),
+                auth_key_hash=fingerprint(read.auth_key),
                 device=identity.kept(),
                 proxy_sealed=core.keyring.seal_under_key(
                     sealed.key_id, session_proxy_place(tenant_id, session_id), identity.proxy.encode()
@@ -105,23 +116,40 @@ def import_session(
     return row
 
 
-def _read(settings: Settings, session_string: str) -> tuple[bytes, DataCentre]:
+def _recognise(text: str, said: SessionFormat | None) -> ReadSession:
     try:
-        auth_key, data_centre = read_string_session(session_string.strip())
+        read = read_session(text)
     except ValueError as exc:
-        raise _invalid("must be a Telethon string session") from exc
-    # The string names the host that workers will connect to: not any that a caller likes.
-    if not _is_telegram(settings, data_centre):
-        raise _invalid("must be a session of one of Telegram's data centres")
-    return auth_key, data_centre
+        raise _invalid(f"must be a string session of {_name(said)}") from exc
+    if said not in (None, read.format):
+        raise _invalid(f"must be a string session of {_name(said)}, as format says: it is one of {_name(read.format)}")
+    return read
 
 
-def _is_telegram(settings: Settings, data_centre: DataCentre) -> bool:
+def _name(session_format: SessionFormat | None) -> str:
+    names = list(LIBRARIES.values())
+    return LIBRARIES[session_format] if session_format else f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _find_data_centre(settings: Settings, data_centre: DataCentre | NumberedDataCentre, *, field: str) -> DataCentre:
+    if isinstance(data_centre, DataCentre):
+        # It names the host that workers will connect to: not any that a caller likes.
+        if not _is_known(settings, data_centre.host):
+            raise _invalid("must be a session of one of Telegram's data centres", field=field)
+        return data_centre
+    try:
+        return locate(data_centre, server=settings.data_centre)
+    except AddressUnknown as exc:
+        raise _invalid(
+            f"names data centre {data_centre.dc_id} and not its address, which is not known here:"
+            " bring it in a form that has the address",
+            field=field,
+        ) from exc
+
+
+def _is_known(settings: Settings, host: str) -> bool:
     """Whether it is an address of Telegram's, or one of the configured server, all of whose data centres are at its hosts."""
-    address = plain_address(data_centre.host)
-    if any(address in network for network in TELEGRAM_NETWORKS):
-        return True
-    return settings.data_centre is not None and address in addresses_of(settings.data_centre.host)
+    return is_telegrams(host) or (settings.data_centre is not None and is_of(settings.data_centre, host))
 
 
 def _refuse_second(db: DatabaseSession, *, tenant_id: str, telegram_user_id: int) -> None:
@@ -135,5 +163,5 @@ def _exists(detail: str) -> Conflict:
     return Conflict(detail, code="session_exists")
 
 
-def _invalid(message: str) -> InvalidInput:
-    return InvalidInput("Check session_string.", errors=(("session_string", message),))
+def _invalid(message: str, *, field: str = "session_string") -> InvalidInput:
+    return InvalidInput(f"Check {field}.", errors=((field, message),))

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time may use a session, for a limited time, and gets its string session for it.
+"""Leases: one holder at a time may use a session, for a limited time, and gets its string session for it, in the form it wants.
 
 Telegram kills an auth key that two connections use in parallel, so whoever opens a session holds its lease: a tenant by
 these calls, Latchkey itself by ``app.sessions.holding``. The fencing token only ever grows; a holder passes it on with what it
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
-from app.errors import Conflict
+from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
 from app.sessions.schedule import next_slot
 from app.sessions.store import (
@@ -28,7 +28,9 @@ from app.sessions.store import (
     why_not_free,
     write_held,
 )
-from app.telegram.identity import identity_for
+from app.telegram.identity import ApiIdentity, identity_for
+from app.telegram.session_formats import SessionFormat, write_session
+from app.telegram.string_sessions import read_string_session
 from app.vault.audit import record_event
 from app.vault.opening import open_session
 from app.vault.transact import transact
@@ -69,6 +71,7 @@ def acquire_lease(
     actor: str,
     purpose: str | None = None,
     api_key_id: str | None = None,
+    session_format: SessionFormat = "telethon",
 ) -> Lease:
     """Take an active session's lease and open the session, which leaves an audit row.
 
@@ -77,6 +80,7 @@ def acquire_lease(
         actor: who asks, for the audit: ``api-key:key_…``.
         purpose: why, for the audit.
         api_key_id: what it is asked for with: should that key be revoked, the lease is shortened.
+        session_format: whose form the string session is to have.
 
     Raises:
         NotFound: there is no such session, or it is another tenant's.
@@ -119,7 +123,7 @@ def acquire_lease(
             reason=purpose,
             details=details,
         )
-        return _lease(core, row, db.get_one(Tenant, tenant_id), session_string)
+        return _lease(core, row, db.get_one(Tenant, tenant_id), session_string, session_format)
 
     try:
         lease = transact(core.transaction, core.keyring, take_and_open)
@@ -243,7 +247,9 @@ def _record(db: DatabaseSession, row: TelegramSession, lease_id: str, *, action:
     )
 
 
-def _lease(core: Core, row: TelegramSession, tenant: Tenant, session_string: str) -> Lease:
+def _lease(
+    core: Core, row: TelegramSession, tenant: Tenant, session_string: str, session_format: SessionFormat
+) -> Lease:
     assert row.lease_id is not None
     assert row.lease_expires_at is not None
     identity = identity_for(core.settings, tenant.telegram | row.device)
@@ -251,11 +257,27 @@ def _lease(core: Core, row: TelegramSession, tenant: Tenant, session_string: str
         lease_id=row.lease_id,
         fencing_token=row.fencing_token,
         expires_at=row.lease_expires_at,
-        session_string=session_string,
+        session_string=_in_form(session_string, session_format, identity=identity, row=row),
         telegram_user_id=row.telegram_user_id,
         dc_id=row.dc_id,
         api_id=identity.api_id,
         device=identity.device(),
+    )
+
+
+def _in_form(session_string: str, session_format: SessionFormat, *, identity: ApiIdentity, row: TelegramSession) -> str:
+    if session_format == "telethon":
+        return session_string
+    try:
+        auth_key, data_centre = read_string_session(session_string)
+    except ValueError as exc:
+        raise SealBroken("What was sealed for this session is not a string session.") from exc
+    return write_session(
+        session_format,
+        auth_key=auth_key,
+        data_centre=data_centre,
+        api_id=identity.api_id,
+        telegram_user_id=row.telegram_user_id,
     )
 
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -29,45 +28,42 @@ from app.sessions.store import (
     transaction_now,
     why_not_free,
 )
+from app.turns import in_turn
 
 VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
 BATCH_SESSIONS = 32
-BATCHES_AT_ONCE = 25
+SESSIONS_AT_ONCE = 800
 TICKET_SECONDS = 120.0
 """How long a batch may be on its way before its sessions are due again."""
 
 _TURNED_AWAY_SECONDS = (3.0, 10.0)
 
 
-class _Due(NamedTuple):
-    session_id: str
-    planned: bool
-
-
 def plan_validations(core: Core) -> int:
-    """Send what is due in batches, the most overdue first. Any number of planners may run at once.
+    """Send what is due in batches, the tenants in turn. Any number of planners may run at once.
 
-    Nothing while the validator pauses. At most ``BATCHES_AT_ONCE`` batches, so that one run is short; the next one goes on. A
-    leased session is not sent: it is due again when its lease runs out.
+    Nothing while the validator pauses. At most ``SESSIONS_AT_ONCE``, so that one run is short; the next one goes on. A leased
+    session is not sent: it is due again when its lease runs out.
 
     Returns:
         How many sessions were sent.
     """
-    sent = 0
+    sent = taken = 0
     if tell_pause(core):
         return sent
-    for _ in range(BATCHES_AT_ONCE):
+    while taken < SESSIONS_AT_ONCE:
         ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
         with core.transaction() as db:
-            due = _take_due(db, ticket=ticket)
-        planned = [each.session_id for each in due if each.planned]
+            due = list(db.scalars(due_sessions(limit=SESSIONS_AT_ONCE - taken)))
+            planned = _give_tickets(db, due, ticket=ticket)
+        if not due:
+            break
+        taken += len(due)
         if len(planned) < len(due):
             core.metrics.session_validations.labels(outcome="leased").inc(len(due) - len(planned))
-        if planned:
-            _send(core, planned, ticket=ticket)
+        for start in range(0, len(planned), BATCH_SESSIONS):
+            _send(core, planned[start : start + BATCH_SESSIONS], ticket=ticket)
         sent += len(planned)
-        if len(due) < BATCH_SESSIONS:
-            break
     return sent
 
 
@@ -132,17 +128,15 @@ def _send(core: Core, session_ids: Sequence[str], *, ticket: datetime) -> None:
         put_back(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
 
 
-def due_sessions() -> Select[str]:
-    """The next batch of ids whose turn it is, the most overdue first, less those that another planner has in hand."""
-    return (
-        select(TelegramSession.id)
-        .where(
-            TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
-            TelegramSession.next_validation_at <= transaction_now(),
-        )
-        .order_by(TelegramSession.next_validation_at)
-        .limit(BATCH_SESSIONS)
-        .with_for_update(skip_locked=True)
+def due_sessions(*, limit: int) -> Select[str]:
+    """Ids of sessions whose turn it is, the tenants in turn, less those that another planner has in hand."""
+    return in_turn(
+        TelegramSession,
+        TelegramSession.next_validation_at,
+        TelegramSession.status.in_(VALIDATED_SESSION_STATUSES),
+        TelegramSession.next_validation_at <= transaction_now(),
+        limit=limit,
+        each=BATCH_SESSIONS,
     )
 
 
@@ -155,13 +149,16 @@ def _given_up_in_doubt() -> ColumnElement[bool]:
     )
 
 
-def _take_due(db: DatabaseSession, *, ticket: datetime) -> list[_Due]:
-    due = due_sessions().cte("due")
+def _give_tickets(db: DatabaseSession, session_ids: Sequence[str], *, ticket: datetime) -> list[str]:
+    """Take sessions whose turn it is; those that may be sent, in the order given. A leased one's turn is its lease's end."""
+    if not session_ids:
+        return []
     rows = db.execute(
         update(TelegramSession)
-        .where(TelegramSession.id == due.c.id)
+        .where(TelegramSession.id.in_(session_ids))
         .values(next_validation_at=case((lease_is_free(), ticket), else_=TelegramSession.lease_expires_at))
         .returning(TelegramSession.id, TelegramSession.next_validation_at)
         .execution_options(synchronize_session=False)
     )
-    return [_Due(session_id, planned=at == ticket) for session_id, at in rows]
+    free = {session_id for session_id, at in rows if at == ticket}
+    return [session_id for session_id in session_ids if session_id in free]

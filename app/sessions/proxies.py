@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.errors import Conflict, InvalidInput, NotFound
+from app.identities import open_overrides
 from app.models import TelegramSession, Tenant
 from app.setting_values import split_proxy
 from app.telegram.identity import ApiIdentity, identity_for
@@ -21,10 +22,10 @@ def session_identity(core: Core, tenant: Tenant, row: TelegramSession) -> ApiIde
     Raises:
         SealBroken, KeyUnavailable, Transient: its proxy does not open.
     """
-    overrides = tenant.telegram | row.device
-    if (proxied := row.device.get("proxied")) is not None:  # a session from before this was kept goes by the settings
-        overrides["proxy"] = _open_proxy(core, row) if proxied else None
-    return identity_for(core.settings, overrides)
+    if (proxied := row.device.get("proxied")) is None:  # a session from before this was kept goes by the settings
+        return identity_for(core.settings, open_overrides(core.keyring, tenant) | row.device)
+    proxy = _open_proxy(core, row) if proxied else None
+    return identity_for(core.settings, tenant.telegram | row.device | {"proxy": proxy})
 
 
 def set_session_proxy(core: Core, *, session_id: str, proxy: str | None, actor: str) -> None:

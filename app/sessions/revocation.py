@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.core import Core
 from app.models import AuditEvent, TelegramSession
 from app.sessions.store import database_now, find_session, shortened_lease, transaction_now
+from app.turns import in_turn
 from app.vault.audit import record_event
 
 LOG_OUT_TASK = "latchkey.log_out_session"
@@ -27,7 +28,7 @@ MESSAGE_SECONDS = 60.0
 """How long a message may be on its way before the sweep sends another."""
 
 _SWEEP = 100
-_MESSAGES_AT_ONCE = 500
+MESSAGES_AT_ONCE = 500
 _TURNED_AWAY_SECONDS = (2.0, 8.0)
 
 
@@ -84,7 +85,7 @@ def revoke_opened(
         record_event(
             db, tenant_id=tenant_id, actor=actor, action="sessions.revoked", subject=tenant_id, details=details
         )
-    for row in marked[:_MESSAGES_AT_ONCE]:  # the sweep sends the others
+    for row in marked[:MESSAGES_AT_ONCE]:  # the sweep sends the others
         core.dispatch(LOG_OUT_TASK, row.id)
     return len(marked)
 
@@ -130,27 +131,28 @@ def mark_revoking(
 
 
 def sweep_log_outs(core: Core) -> int:
-    """Send log-outs that are due, ``_SWEEP`` at most. Any number of sweeps may run at once.
+    """Send log-outs that are due, the tenants in turn, ``_SWEEP`` at most. Any number of sweeps may run at once.
 
     Returns:
         How many were sent.
     """
-    due = (
-        select(TelegramSession.id)
-        .where(TelegramSession.logout_pending, TelegramSession.next_logout_at <= transaction_now())
-        .order_by(TelegramSession.next_logout_at)
-        .limit(_SWEEP)
-        .with_for_update(skip_locked=True)
-        .cte("due")
+    due = in_turn(
+        TelegramSession,
+        TelegramSession.next_logout_at,
+        TelegramSession.logout_pending,
+        TelegramSession.next_logout_at <= transaction_now(),
+        limit=_SWEEP,
+        each=_SWEEP,
     )
     with core.transaction() as db:
-        session_ids = db.scalars(
-            update(TelegramSession)
-            .where(TelegramSession.id == due.c.id)
-            .values(next_logout_at=database_now() + timedelta(seconds=MESSAGE_SECONDS))
-            .returning(TelegramSession.id)
-            .execution_options(synchronize_session=False)
-        ).all()
+        session_ids = db.scalars(due).all()
+        if session_ids:
+            db.execute(
+                update(TelegramSession)
+                .where(TelegramSession.id.in_(session_ids))
+                .values(next_logout_at=database_now() + timedelta(seconds=MESSAGE_SECONDS))
+                .execution_options(synchronize_session=False)
+            )
     for session_id in session_ids:
         core.dispatch(LOG_OUT_TASK, session_id)
     return len(session_ids)

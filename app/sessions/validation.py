@@ -3,7 +3,8 @@
 The decision, for one session:
 
 1. Take its lease, if its ticket is still good and nobody uses it.
-2. Make sure that no other session has its auth key (a restored one may), before that key is used.
+2. Make sure that no other session has its auth key (a restored one may), before that key is used. Find out where its data
+   centre is, if it was brought without that (``app.sessions.locating``).
 3. Ask ``users.getUsers`` for ourselves, on a connection that wants no updates.
 4. An answer: alive. A word from Telegram that the authorization is over: dead, by its cause. AUTH_KEY_UNREGISTERED is
    ambiguous: asked again on a new connection first, then the session is quarantined and asked again after 1, 5 and 15 minutes,
@@ -35,6 +36,7 @@ from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
 from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, release_session
+from app.sessions.locating import locate_session
 from app.sessions.mass_death import is_paused, note_answer, note_death
 from app.sessions.planning import put_back
 from app.sessions.schedule import next_slot
@@ -49,6 +51,7 @@ from app.sessions.verdicts import (
     refuse_import,
 )
 from app.sessions.visit import Visit
+from app.telegram.data_centres import AddressUnknown
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.process import TelegramParts
 from app.vault.wrapping import KeyUnavailable
@@ -172,7 +175,10 @@ async def _examine(
 ) -> ValidationOutcome:
     in_thread = telegram.runtime.in_thread
     try:
+        held = await locate_session(core, telegram, held)
         account = await _ask(core, telegram, held)
+    except AddressUnknown:
+        return await in_thread(refuse_import, core, held, reason="invalid", cause="data_centre_unknown")
     except (NotAuthorized, PasswordNeeded) as exc:
         return await in_thread(_declare, core, held, exc, log_in_again)
     except FloodWait as exc:

@@ -20,7 +20,7 @@ from app.models import ApiKey, Tenant
 from app.tenants.store import get_tenant
 from app.vault.audit import record_event
 
-Scope = Literal["logins", "sessions:read", "sessions:open", "sessions:write", "webhooks", "audit", "admin"]
+Scope = Literal["logins", "sessions:read", "sessions:open", "sessions:write", "webhooks", "audit", "identity", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _PREFIX_LENGTH = 9  # "lk_" and six characters: enough to tell keys apart, nothing to guess from

@@ -100,26 +100,16 @@ def enable_tenant(transaction: Transaction, *, actor: str, tenant_id: str) -> Te
         return _view(tenant)
 
 
-def rename_tenant(transaction: Transaction, *, actor: str, tenant_id: str, name: str) -> TenantView:
-    """Give a tenant another name.
-
-    Raises:
-        NotFound: there is no such tenant.
-    """
-    with transaction() as db:
-        tenant = get_tenant(db, tenant_id=tenant_id)
-        tenant.name = name
-        record_event(db, tenant_id=tenant_id, actor=actor, action="tenant.renamed", subject=tenant_id)
-        return _view(tenant)
-
-
-def get_tenant(db: DatabaseSession, *, tenant_id: str) -> Tenant:
+def get_tenant(db: DatabaseSession, *, tenant_id: str, lock: bool = False) -> Tenant:
     """Read a tenant's row.
+
+    Args:
+        lock: for whoever changes it; rows that refer to it go on.
 
     Raises:
         NotFound: there is none.
     """
-    tenant = db.get(Tenant, tenant_id)
+    tenant = db.get(Tenant, tenant_id, with_for_update={"key_share": True} if lock else None)
     if tenant is None:
         raise NotFound(f"There is no tenant {tenant_id}.")
     return tenant

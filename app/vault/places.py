@@ -10,10 +10,27 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, true
 
-from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, LoginLink, TelegramSession, WebhookEndpoint
+from app.models import (
+    FINAL_LOGIN_STATUSES,
+    LeavingAuthKey,
+    Login,
+    LoginLink,
+    TelegramSession,
+    Tenant,
+    TenantKey,
+    WebhookEndpoint,
+)
 from app.vault.sealing import Place
 
-SealedModel = type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[LoginLink] | type[WebhookEndpoint]
+SealedModel = (
+    type[TelegramSession]
+    | type[Login]
+    | type[LeavingAuthKey]
+    | type[LoginLink]
+    | type[WebhookEndpoint]
+    | type[TenantKey]
+    | type[Tenant]
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,26 @@ WEBHOOK_ENDPOINTS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS)
+TENANTS = SealedTable(
+    model=Tenant,
+    noun="tenant",
+    purposes={"api_hash_sealed": "tenant-api-hash", "proxy_sealed": "tenant-proxy"},
+    at_rest=true(),
+    changes={},
+)
+TENANT_KEYS = SealedTable(
+    model=TenantKey,
+    noun="tenant key",
+    purposes={"secret_sealed": "tenant-key"},
+    at_rest=true(),
+    changes={},
+)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS, TENANT_KEYS)
+
+
+def tenant_key_place(tenant_id: str, tenant_key_id: str) -> Place:
+    """Where a tenant's key is sealed."""
+    return Place(TENANT_KEYS.purposes["secret_sealed"], tenant_id, tenant_key_id)
 
 
 def session_place(tenant_id: str, session_id: str) -> Place:

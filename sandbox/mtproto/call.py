@@ -100,7 +100,8 @@ class BoundedGzip:
 
 
 def _unpack(packed: bytes) -> bytes:
-    decompressor = zlib.decompressobj(wbits=31)
+    # In gzip's wrapping or in zlib's, which mtcute sends and Telegram takes.
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS + 32)
     try:
         data = decompressor.decompress(packed, _MAXIMUM_UNPACKED_BYTES)
     except zlib.error as exc:

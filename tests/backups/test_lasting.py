@@ -131,7 +131,7 @@ def test_a_restored_database_knows_every_backup_that_needs_a_key(custody: Custod
     key_id = custody.vault.keyring.active_key_id()
     lost = rebuilt()
     lost.restore()
-    assert _needs(lost, key_id) == {"session": 1, "backup": 2}
+    assert _needs(lost, key_id) == {"session": 1, "tenant key": 1, "backup": 2}
 
 
 def test_expiry_lists_what_a_killed_run_left_out(custody: Custody) -> None:

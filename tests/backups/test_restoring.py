@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import boto3
 from sqlalchemy import select
 
+from app.backups.content import Content, encode
+from app.backups.due import digest_place
+from app.backups.tenant_keys import find_tenant_key, remove_layer
+from app.backups.wrappings import BackupKeys
 from app.clock import utc_now
+from app.identities import open_overrides
 from app.models import EncryptionKey, TelegramSession, Tenant
 from app.vault.kms import KmsKeyProvider
 from app.vault.opening import seal_session
@@ -22,14 +29,18 @@ from tests.vault.vaults import (
     add_sessions,
     make_ring,
     make_string_session,
+    set_overrides,
 )
 
 
 def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere) -> None:
     """Tenants with their settings, keys that open, sessions as they were, to be validated before anybody uses one."""
+    overrides = {"api_id": 4711, "api_hash": "the-api-hash", "proxy": "socks5://u:hunter2@203.0.113.9:1080"}
+    set_overrides(custody.vault, ALICE, **overrides)
     with custody.vault.transaction() as db:
-        db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
         db.get_one(Tenant, ALICE).session_max_idle_days = 90
+        db.get_one(Tenant, ALICE).brand = {"accent": "#0a7"}
+        db.get_one(Tenant, ALICE).origins = ["https://alice.example"]
     strings = add_sessions(
         custody.vault, 4, username="alice", end_user_id="u-1", client_metadata={"plan": "gold"}, fencing_token=7
     )
@@ -53,7 +64,9 @@ def test_everything_comes_back_quarantined(custody: Custody, rebuilt: Elsewhere)
     with lost.vault.transaction() as db:
         tenants = {tenant.id: tenant for tenant in db.scalars(select(Tenant))}
         assert {key.state for key in db.scalars(select(EncryptionKey))} == {"retiring"}
-    assert tenants[ALICE].telegram == {"api_id": 4711, "api_hash": "the-api-hash"}
+    assert tenants[ALICE].telegram == {"api_id": 4711}
+    assert open_overrides(lost.vault.keyring, tenants[ALICE]) == overrides
+    assert (tenants[ALICE].brand, tenants[ALICE].origins) == ({"accent": "#0a7"}, ["https://alice.example"])
     assert (tenants[ALICE].session_max_idle_days, tenants[BOB].name) == (90, "Bob")
     assert len(lost.vault.events("session.restored")) == 6
     assert lost.back_up().backed_up == 0
@@ -68,7 +81,7 @@ def test_a_restored_database_goes_on(custody: Custody, rebuilt: Elsewhere) -> No
     report = rotate_keys(
         transaction=lost.vault.transaction, keyring=lost.vault.keyring, actor="test", max_age=timedelta(days=90)
     )
-    assert (report.replaced, report.resealed, report.left) == (True, 3, 0)
+    assert (report.replaced, report.resealed, report.left) == (True, 4, 0)  # three sessions and the tenant's key
     assert lost.stored() == strings
     assert lost.back_up().backed_up == 3
 
@@ -212,3 +225,28 @@ def test_drill_a_thousand_sessions(custody: Custody, rebuilt: Elsewhere) -> None
     report = lost.restore()
     assert (report.sessions, report.restored, report.problems) == (1000, 1000, [])
     assert lost.stored() == strings
+
+
+def test_a_backup_from_before_people_were_sealed_comes_back(custody: Custody, rebuilt: Elsewhere) -> None:
+    """It has the person in the open and none of the newer members, and its digest covers what it has."""
+    [(session_id, string)] = add_sessions(custody.vault, 1, username="alice", client_metadata={"plan": "gold"}).items()
+    custody.back_up()
+    [name] = custody.names(session_id)
+    [content] = custody.contents(session_id)
+    keys = BackupKeys(custody.bucket, custody.vault.keyring, why="to test")
+    content = remove_layer(content, find_tenant_key(keys, ALICE, content.tenant_key_id or "").secret)
+    newer: Any = {"person_sealed": True, "tenant_key_id": True, "tenant": {"brand", "redirect_urls", "origins"}}
+    members = content.model_dump(mode="json", exclude=newer)
+    row = custody.rows()[session_id]
+    members["session"] |= {"telegram_user_id": row.telegram_user_id, "username": "alice", "metadata": {"plan": "gold"}}
+    members["session"] |= {"first_name": None, "phone_masked": None}
+    old = Content.model_validate_json(json.dumps(members))
+    place = digest_place(ALICE, session_id)
+    sealed = custody.vault.keyring.seal_under_key(content.key.key_id, place, old.digest())
+    body, checksum = encode(old.model_copy(update={"digest_sealed": sealed}))
+    custody.bucket.delete([name.object_key])
+    custody.bucket.put(name._replace(checksum=checksum).object_key, body)
+    lost = rebuilt()
+    assert lost.restore(validate_after=timedelta()).problems == []
+    assert lost.stored() == {session_id: string}
+    assert (lost.rows()[session_id].username, lost.rows()[session_id].client_metadata) == ("alice", {"plan": "gold"})

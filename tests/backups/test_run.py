@@ -9,12 +9,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from app.backups.due import find_due, mark_backed_up
 from app.backups.manifest import read_manifest
@@ -23,12 +24,14 @@ from app.backups.run import back_up_sessions
 from app.backups.wrappings import BackupKeys
 from app.clock import utc_now
 from app.errors import Permanent, Transient
-from app.metrics import StateCollector, make_metrics
-from app.models import BackupObject, BackupRun, TelegramSession, Tenant
+from app.metrics import make_metrics
+from app.metrics_state import StateCollector
+from app.models import BackupObject, BackupRun, TelegramSession
 from app.vault.rotation import rotate_keys
 from devstack.ports import free_port
 from tests.backups.custody import Custody, bucket_at, make_custody, new_bucket
-from tests.vault.vaults import ALICE, Vault, add_sessions, make_local_provider, make_vault
+from tests.vault.vaults import ALICE, Vault, add_sessions, make_local_provider, make_vault, set_overrides
+from tests.waiting import wait_until
 
 
 def _catalogue(custody: Custody) -> set[str]:
@@ -46,7 +49,7 @@ def test_what_changed_is_backed_up_once(vault: Vault, either_s3_url: str) -> Non
     changed = sorted(strings)[3]
     custody.change(changed, username="alice")
     assert custody.back_up().backed_up == 1
-    assert [content.session.username for content in custody.contents(changed)] == [None, "alice"]
+    assert [content.session.version for content in custody.contents(changed)] == [1, 2]
     assert len(custody.names()) == 6
     row = custody.rows()[changed]
     assert (row.backed_up_version, row.backed_up_at) == (row.version, custody.names(changed)[-1].backed_up_at)
@@ -54,17 +57,34 @@ def test_what_changed_is_backed_up_once(vault: Vault, either_s3_url: str) -> Non
 
 
 def test_an_object_holds_all_that_a_restore_needs_and_no_secret(custody: Custody) -> None:
-    """The row, the tenant, the wrapped key; neither the string session nor the tenant's api_hash in the open."""
-    [(session_id, string)] = add_sessions(custody.vault, 1, username="alice", phone_masked="+49•••17").items()
-    with custody.vault.transaction() as db:
-        db.get_one(Tenant, ALICE).telegram = {"api_id": 4711, "api_hash": "the-api-hash"}
+    """The row, the tenant, the wrapped key; in the open neither a secret nor anything of the person."""
+    person: dict[str, Any] = {
+        "telegram_user_id": 5_017_017_017,
+        "end_user_id": "customer-17",
+        "username": "wonderland",
+        "first_name": "Alice17",
+        "phone_masked": "+49•••17",
+        "client_metadata": {"plan": "gold"},
+    }
+    [(session_id, string)] = add_sessions(custody.vault, 1, **person).items()
+    set_overrides(custody.vault, ALICE, api_id=4711, api_hash="the-api-hash")
     custody.back_up()
     [name] = custody.names(session_id)
     body = custody.bucket.get(name.object_key).decode()
     content = json.loads(body)["content"]
-    assert (content["session"]["username"], content["tenant"]["name"]) == ("alice", "Alice")
+    assert (content["session"]["status"], content["tenant"]["name"]) == ("active", "Alice")
     assert content["key"]["key_id"] == name.key_id == custody.rows()[session_id].key_id
-    for secret in (string, string[1:60], "the-api-hash"):
+    for secret in (
+        string,
+        string[1:60],
+        "the-api-hash",
+        "5017017017",
+        "customer-17",
+        "wonderland",
+        "Alice17",
+        "•17",
+        "gold",
+    ):
         assert secret not in body
 
 
@@ -186,7 +206,7 @@ def test_a_run_is_recorded(custody: Custody) -> None:
     add_sessions(custody.vault, 2)
     report = custody.back_up()
     registry = CollectorRegistry()
-    registry.register(StateCollector(custody.vault.transaction, redis.Redis()))
+    registry.register(StateCollector(custody.vault.transaction, redis.Redis(), tenants=make_metrics().tenants))
     age = registry.get_sample_value("telethon_backup_age_seconds")
     assert age is not None
     assert age < 60
@@ -215,7 +235,7 @@ import sys
 from pathlib import Path
 from app.backups.run import back_up_sessions
 from app.database import make_engine, make_transaction
-from app.metrics import StateCollector, make_metrics
+from app.metrics import make_metrics
 from app.vault.keyring import KeyRing
 from app.vault.providers import LocalKeyProvider
 from tests.backups.custody import bucket_at
@@ -237,6 +257,9 @@ back_up_sessions(
 """
 
 
+_THIS = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+
+
 def test_a_run_that_is_killed_is_finished_by_the_next(database_url: str, tmp_path: Path, s3_url: str) -> None:
     """Killed in the middle of a batch: its lock is free, at most that batch is stored again, nothing is lost."""
     vault = make_vault(database_url, make_local_provider(tmp_path))
@@ -251,6 +274,15 @@ def test_a_run_that_is_killed_is_finished_by_the_next(database_url: str, tmp_pat
         assert victim.stdout is not None
         assert [victim.stdout.readline() for _ in range(3)] == ["0\n", "20\n", "40\n"]
         victim.kill()
+
+    def let_go() -> bool:
+        """Whether PostgreSQL has noticed that the victim is gone."""
+        with vault.transaction() as db:
+            return not db.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = " + _THIS)
+            )
+
+    wait_until(let_go)
     with vault.transaction() as db:
         marked = db.scalar(
             select(func.count()).select_from(TelegramSession).where(TelegramSession.backed_up_version.is_not(None))

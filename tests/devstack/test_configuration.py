@@ -24,7 +24,9 @@ def test_programs_find_a_store_behind_its_proxy(tmp_path: Path) -> None:
     """Who stands between the programs and a store gives its own port; the store keeps the one that it listens on."""
     decided = configure(tmp_path, {"POSTGRES_PROXY_PORT": "40001", "REDIS_PROXY_PORT": "40002"})
     assert ":40001/" in decided.settings["DATABASE_URL"]
-    assert decided.settings["REDIS_URL"] == decided.settings["CELERY_BROKER_URL"] == "redis://127.0.0.1:40002/0"
+    assert decided.settings["REDIS_URL"] == decided.settings["CELERY_BROKER_URL"]
+    assert decided.settings["REDIS_URL"].endswith("@127.0.0.1:40002/0")
+    assert "@127.0.0.1:40002/" in decided.redis_watcher_url
     assert {40001, 40002}.isdisjoint(decided.ports.values())
 
 

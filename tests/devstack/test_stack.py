@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 import redis
 import requests
 
+from app.periodic import PERIODIC_TASKS
 from devstack.configuration import neutral_environment
 from devstack.errors import SetupError
 from devstack.roles import EXPORTER_PYTHON, ROOT
@@ -36,7 +38,18 @@ def test_stack_file_has_the_contract_s_shape(stack: RunningStack) -> None:
     """stack.json names every address, key and process that the contract shows."""
     description = stack.description
     assert set(description) == {
-        *("web", "sandbox", "flower", "exporter", "worker_metrics", "s3", "database_url", "redis_url", "telegram"),
+        *(
+            "web",
+            "sandbox",
+            "flower",
+            "exporter",
+            "worker_metrics",
+            "beat_metrics",
+            "s3",
+            "database_url",
+            "redis_url",
+            "telegram",
+        ),
         *("api_key", "admin_api_key", "tenant_id", "pids"),
     }
     assert set(description["telegram"]) == {"dc_id", "host", "port", "public_key_file"}
@@ -54,6 +67,17 @@ def test_files_with_secrets_are_private(stack: RunningStack) -> None:
     assert (stack.folder / "logs").stat().st_mode & 0o077 == 0
 
 
+def test_a_process_has_the_secrets_of_its_role_alone(stack: RunningStack) -> None:
+    """Beat, Flower and the exporter have no key and no database, as in production."""
+    pids = stack.description["pids"]
+    for name in {"beat", "flower", "exporter"} & set(pids):
+        environment = psutil.Process(pids[name]).environ()
+        known = {"DATABASE_URL", "DATABASE_OWNER_URL", "LOCAL_KEY_FILE", "TELEGRAM_API_HASH", "AWS_SECRET_ACCESS_KEY"}
+        assert not known & set(environment), name
+        assert "//service:" not in environment.get("REDIS_URL", "") or name == "beat"
+    assert "DATABASE_OWNER_URL" not in psutil.Process(pids["web"]).environ()
+
+
 def test_every_part_answers(stack: RunningStack) -> None:
     """When the stack says ready, each address works, and the web says so of its dependencies."""
     description = stack.description
@@ -63,7 +87,21 @@ def test_every_part_answers(stack: RunningStack) -> None:
     assert all("telethon_sessions{" in requests.get(page, timeout=10).text for page in pages[-1:])
     assert all("telethon_auth_qr_start_total" in requests.get(page, timeout=10).text for page in pages[:-1])
     if EXPORTER_PYTHON.exists():
-        assert "celery_queue_length" in requests.get(description["exporter"], timeout=10).text
+        told = requests.get(description["exporter"], timeout=10).text
+        for name in ("celery_queue_length", "celery_active_worker_count"):  # what the alerts ask for
+            assert f'{name}{{queue_name="logins"}}' in told
+
+
+def test_every_role_has_an_operators_address(stack: RunningStack) -> None:
+    """/metrics, /healthz and /readyz of workers and beat, with what each stands on; nothing else is there."""
+    description = stack.description
+    for page in (*description["worker_metrics"], description["beat_metrics"]):
+        base = page.removesuffix("/metrics")
+        assert requests.get(f"{base}/healthz", timeout=10).json() == {"status": "ok"}
+        wait_until(partial(_is_ready, base))
+        assert requests.get(f"{base}/readyz?verbose", timeout=10).json()["checks"]["redis"]["ok"]
+        assert requests.get(f"{base}/", timeout=10).status_code == 404
+    assert 'telethon_beat_sent_total{task="' in requests.get(description["beat_metrics"], timeout=10).text
 
 
 def test_flower_wants_its_password(stack: RunningStack) -> None:
@@ -72,6 +110,22 @@ def test_flower_wants_its_password(stack: RunningStack) -> None:
     assert requests.get(address, timeout=10).status_code == 401
     name, _, password = _settings(stack)["FLOWER_BASIC_AUTH"].partition(":")
     assert requests.get(address, auth=(name, password), timeout=10).status_code == 200
+
+
+def test_flower_remembers_logins_and_no_sweeps(stack: RunningStack) -> None:
+    """What beat sends every second or two would push the logins out of Flower's ten thousand tasks within hours."""
+    name, _, password = _settings(stack)["FLOWER_BASIC_AUTH"].partition(":")
+    headers = {"Authorization": f"Bearer {stack.description['api_key']}"}
+    login = requests.post(f"{stack.description['web']}/v1/logins", json={}, headers=headers, timeout=10).json()
+
+    def tasks() -> list[dict[str, str]]:
+        address = f"{stack.description['flower']}/api/tasks?limit=10000"
+        return list(requests.get(address, auth=(name, password), timeout=10).json().values())
+
+    wait_until(lambda: any(login["id"] in task["args"] for task in tasks() if task["name"] == "latchkey.run_qr_login"))
+    with redis.Redis.from_url(stack.description["redis_url"]) as client:
+        wait_until(lambda: all(client.hmget("latchkey:last-success", PERIODIC_TASKS[:1])))
+    assert not {task["name"] for task in tasks()} & set(PERIODIC_TASKS)
 
 
 def test_everything_listens_on_loopback_only(stack: RunningStack) -> None:
@@ -128,7 +182,11 @@ def test_second_stack_in_the_same_folder_is_refused(stack: RunningStack) -> None
     )
     assert done.returncode == 1
     assert "make up RUN_DIR=.run2" in done.stdout.splitlines()[-1]
-    assert stack.description == before
+    after = stack.description
+    # What was killed just before this test may have taken others along, which start again meanwhile: not the stores.
+    pids = before.pop("pids"), after.pop("pids")
+    assert all(pids[0][name] == pids[1][name] for name in ("postgres", "redis", "sandbox"))
+    assert after == before
 
 
 def test_second_stack_beside_it_can_use_its_telegram(stack: RunningStack, tmp_path: Path) -> None:

@@ -181,9 +181,9 @@ def introduction(query: TLObject, *, api_id: int = API_ID, layer: int = alltlobj
     return functions.InvokeWithLayerRequest(layer, inner)
 
 
-def gzipped(body: TLObject) -> bytes:
+def gzipped(body: TLObject, compress: Callable[[bytes], bytes] = gzip.compress) -> bytes:
     """Pack a request as clients do with long ones."""
-    packed = gzip.compress(bytes(body))
+    packed = compress(bytes(body))
     return struct.pack("<I", GzipPacked.CONSTRUCTOR_ID) + bytes(TLObject.serialize_bytes(packed))
 
 

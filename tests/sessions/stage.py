@@ -29,13 +29,14 @@ from app.sessions.leases import Lease, acquire_lease
 from app.sessions.logging_out import log_out_session
 from app.sessions.planning import TICKET_SECONDS
 from app.sessions.validation import SESSIONS_AT_ONCE, validate_batch
-from app.settings import Settings
+from app.settings import DataCentre, Settings
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.errors import PasswordNeeded
 from app.telegram.gates import Caller
 from app.telegram.identity import identity_for
 from app.telegram.process import start_telegram, stop_telegram
+from app.telegram.session_formats import SessionFormat
 from app.tenants.keys import create_api_key
 from app.vault.places import webhook_secret_place
 from sandbox.driver import SandboxDriver
@@ -79,13 +80,16 @@ class Stage(AbstractContextManager["Stage"]):
         user_id: int = self.telegram.create_account(**fields)["id"]
         return user_id
 
-    def authorize(self, user_id: int, *, password: str | None = None) -> str:
+    def authorize(self, user_id: int, *, password: str | None = None, at: DataCentre | None = None) -> str:
         """Log a new auth key in to an account, and return its string session.
+
+        Args:
+            at: the account's data centre; None: the first one.
 
         Raises:
             PasswordNeeded: the account has a password, and none was given; the login is left as it is.
         """
-        return self.parts.runtime.run(self._authorize(user_id, password), timeout_seconds=30)
+        return self.parts.runtime.run(self._authorize(user_id, password, at), timeout_seconds=30)
 
     def connect(self, user_id: int | None = None, *, tenant: str = "alice", **metadata: Any) -> str:
         """Connect an account (a new one, unless it is named) to a tenant; the session's id."""
@@ -158,7 +162,14 @@ class Stage(AbstractContextManager["Stage"]):
         """Run a log-out, as its task would."""
         return self.parts.runtime.run(log_out_session(self.core, self.parts, session_id), timeout_seconds=100)
 
-    def lease(self, session_id: str, *, holder: str = "bot-1", ttl_seconds: float = 60) -> Lease:
+    def lease(
+        self,
+        session_id: str,
+        *,
+        holder: str = "bot-1",
+        ttl_seconds: float = 60,
+        session_format: SessionFormat = "telethon",
+    ) -> Lease:
         """Acquire a lease of Alice's."""
         return acquire_lease(
             self.core,
@@ -167,6 +178,7 @@ class Stage(AbstractContextManager["Stage"]):
             holder=holder,
             ttl_seconds=ttl_seconds,
             actor="api-key:key_alice",
+            session_format=session_format,
         )
 
     # --- what others see
@@ -247,8 +259,8 @@ class Stage(AbstractContextManager["Stage"]):
 
         return await asyncio.gather(*map(one, users))
 
-    async def _authorize(self, user_id: int, password: str | None = None) -> str:
-        identity, data_centre = identity_for(self.settings, {}), self.settings.data_centre
+    async def _authorize(self, user_id: int, password: str | None = None, at: DataCentre | None = None) -> str:
+        identity, data_centre = identity_for(self.settings, {}), at or self.settings.data_centre
         assert data_centre is not None
         connection = TelegramConnection(
             identity=identity, data_centre=data_centre, auth_key=None, handshakes=self.parts.handshakes

@@ -8,35 +8,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
-from app.core import Core
 from app.errors import Conflict, InvalidInput, Transient
 from app.models import TelegramSession
 from app.sessions.importing import import_session
 from app.sessions.leases import release_lease
-from app.sessions.planning import VALIDATE_BATCH_TASK
 from app.sessions.revocation import revoke_session
 from app.settings import DataCentre
 from app.telegram.string_sessions import make_string_session, read_string_session
 from app.vault.places import session_place
+from tests.sessions.imports import at_server, bring, run_import, string_at
 from tests.sessions.stage import Stage
-
-
-def bring(stage: Stage, string: str, *, tenant: str = "alice", telegram_user_id: int | None = None) -> TelegramSession:
-    """POST a session."""
-    return import_session(
-        stage.core,
-        tenant_id=tenant,
-        session_string=string,
-        telegram_user_id=telegram_user_id,
-        actor="api-key:key_alice",
-    )
-
-
-def run_import(stage: Stage) -> dict[str, int]:
-    """Run what the import has sent."""
-    (task, ticket, session_id) = stage.sent.tasks.pop()
-    assert task == VALIDATE_BATCH_TASK
-    return dict(stage.run_batch(ticket, [session_id]))
 
 
 def test_an_import_becomes_active_when_telegram_has_answered(stage: Stage) -> None:
@@ -237,11 +218,6 @@ def test_a_restored_copy_of_a_living_session_is_not_used(stage: Stage) -> None:
     assert stage.row(living).status == "active"
 
 
-def string_at(host: str, port: int = 443, dc_id: int = 2) -> str:
-    """A string session of a key that nobody has, at an address."""
-    return make_string_session(auth_key=os.urandom(256), data_centre=DataCentre(dc_id, host, port))
-
-
 @pytest.mark.parametrize(
     "host",
     [
@@ -274,11 +250,6 @@ def test_what_is_no_data_centre_is_refused(stage: Stage, string: str) -> None:
     """Workers connect to what the string names: not to any host that a caller likes, nor to port or data centre 0."""
     with pytest.raises(InvalidInput):
         import_session(stage.core, tenant_id="alice", session_string=string, telegram_user_id=None, actor="test")
-
-
-def at_server(stage: Stage, host: str) -> Core:
-    """The stage's installation, with a server of its own at this host."""
-    return replace(stage.core, settings=stage.settings.model_copy(update={"telegram_dc_address": f"2:{host}:4430"}))
 
 
 def test_a_configured_host_name_stands_for_its_addresses(stage: Stage) -> None:

@@ -24,13 +24,13 @@ from tests.sessions.rows import give_session
 INTERVAL = 900.0
 
 
-def make_due(core: Core, count: int) -> set[str]:
+def make_due(core: Core, count: int, *, tenant: str = "alice", overdue_for: float = 60) -> set[str]:
     """Sessions whose turn it is; rows only, which is all that planning looks at."""
     session_ids = {new_id("ses") for _ in range(count)}
-    overdue = utc_now() - timedelta(seconds=60)
+    overdue = utc_now() - timedelta(seconds=overdue_for)
     with core.transaction() as db:
         db.add_all(
-            TelegramSession(id=each, tenant_id="alice", dc_id=2, status="active", next_validation_at=overdue)
+            TelegramSession(id=each, tenant_id=tenant, dc_id=2, status="active", next_validation_at=overdue)
             for each in session_ids
         )
     return session_ids
@@ -50,6 +50,15 @@ def test_what_is_due_is_planned_once(core: Core, sent: Sent) -> None:
     assert Counter(planned(sent)) == Counter(due)
     assert [len(task) - 2 for task in sent.tasks] == [BATCH_SESSIONS, BATCH_SESSIONS, 3]
     assert plan_validations(core) == 0
+
+
+def test_one_tenants_thousand_waits_behind_anothers_first(core: Core, sent: Sent) -> None:
+    """However long the thousand are overdue: the tenants have turns."""
+    make_due(core, 1000, overdue_for=3600)
+    late = make_due(core, 3, tenant="bob", overdue_for=1)
+    plan_validations(core)
+    assert late <= set(planned(sent)[:6])
+    assert len(planned(sent)) == 800
 
 
 def test_many_planners_plan_each_session_once(core: Core, sent: Sent) -> None:

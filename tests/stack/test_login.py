@@ -57,37 +57,6 @@ def test_a_login_whose_message_was_lost_is_sent_again(city: City) -> None:
     city.call("DELETE", "/v1/logins/lgn_lost")
 
 
-def test_every_process_says_what_it_counts(city: City) -> None:
-    """The contract's metrics come from the web and from each worker's own port."""
-    account = city.telegram.create_account()
-    started = city.start()
-    city.telegram.scan(account["id"], city.wait_for_qr(started["id"]))
-    city.wait_for(started["id"], "authorized")
-    addresses = [f"{city.web}/metrics", *city.stack.description["worker_metrics"]]
-
-    names = {
-        "telethon_auth_qr_start_total",
-        "telethon_auth_qr_published_total",
-        "telethon_auth_qr_success_total",
-        "telethon_requests_total",
-        "telethon_time_to_qr_seconds_bucket",
-        "telethon_scan_to_authorized_seconds_bucket",
-        "telethon_session_cleanup_duration_seconds_bucket",
-        "telethon_throttling_delay_seconds_bucket",
-        "telethon_request_duration_seconds_bucket",
-        "telethon_logins_pending",
-        "telethon_sessions",
-        "telethon_encryption_key_age_seconds",
-        "telethon_key_unwraps_total",
-    }
-
-    def missing() -> set[str]:
-        scraped = "".join(requests.get(address, timeout=10).text for address in addresses)
-        return {name for name in names if name not in scraped}
-
-    wait_until(lambda: not missing(), within_seconds=5)
-
-
 def test_replace_logs_the_older_session_out_after_the_new_one_stands(city: City) -> None:
     """The account's devices show one authorization; the older session is replaced, and its string erased."""
     account = city.telegram.create_account()

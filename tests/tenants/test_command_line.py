@@ -40,8 +40,8 @@ def run(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: str, **overrides: str) -> Result:
-        return CliRunner().invoke(cli, words, env=environment | overrides)
+    def call(*words: str, typed: str | None = None, **overrides: str) -> Result:
+        return CliRunner().invoke(cli, words, input=typed, env=environment | overrides)
 
     return call
 
@@ -201,3 +201,39 @@ def test_the_doctor_notices_a_key_that_unwraps_nothing(run: Run, core: Core, tmp
     sick = run("doctor", LOCAL_KEY_FILE=str(other), TELEGRAM_DC_ADDRESS="2:127.0.0.1:1")
     assert sick.exit_code == 1
     assert "was wrapped by" in sick.output
+
+
+def test_a_tenant_is_purged_and_the_report_printed(run: Run) -> None:
+    """It asks first; the report is a table for people and JSON for programs."""
+    answer(run("tenant", "create", "carol", "--json"))
+    refused = run("tenant", "purge", "carol", typed="n\n")
+    assert refused.exit_code == 1
+    done = run("tenant", "purge", "carol", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "purged" in done.stdout
+    again = answer(run("tenant", "purge", "carol", "--yes", "--json"))
+    assert isinstance(again, dict)
+    assert (again["state"], again["sessions"]) == ("purged", 0)
+    missing = run("tenant", "purge", "nobody", "--yes")
+    assert (missing.exit_code, missing.stderr.strip()) == (1, "Error: There is no tenant nobody.")
+
+
+def test_a_tenants_settings_are_shown_and_set(run: Run, core: Core) -> None:
+    """As over HTTP; secrets are asked for and never shown, and an error repeats none."""
+    words = ("--name", "Alice & Co", "--api-id", "4711", "--origin", "https://app.example", "--accent", "#2481CC")
+    done = run(
+        "tenant", "set", "alice", *words, "--proxy", "--json", typed="socks5://u:hunter2@203.0.113.9:1080\n" + "f" * 32
+    )
+    assert done.exit_code == 0, done.output
+    told = answer(run("tenant", "show", "alice", "--json"))
+    assert isinstance(told, dict)
+    assert (told["name"], told["api_id"], told["api_hash_set"], told["proxy_set"]) == ("Alice & Co", 4711, True, True)
+    assert run("tenant", "set", "alice", "--brand-name", "Acme").exit_code == 0
+    told = answer(run("tenant", "set", "alice", "--take-back", "api_id", "--take-back", "origins", "--json"))
+    assert isinstance(told, dict)
+    assert (told["api_id"], told["api_hash_set"], told["proxy_set"], told["origins"]) == (None, False, True, [])
+    assert (told["brand"]["name"], told["brand"]["accent"]) == ("Acme", "#2481cc")
+    refused = run("tenant", "set", "alice", "--proxy", "ftp://u:hunter2@203.0.113.9:1")
+    assert (refused.exit_code, "proxy must look like socks5://" in refused.stderr) == (1, True)
+    assert "hunter2" not in refused.output + done.output
+    assert run("tenant", "set", "nobody", "--name", "x").exit_code == 1

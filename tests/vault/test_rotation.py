@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select, update
 
 from app.clock import utc_now
+from app.identities import open_overrides
 from app.logins.store import end_from_outside
-from app.models import BackupObject, EncryptionKey, Login, TelegramSession, WebhookEndpoint
+from app.models import BackupObject, EncryptionKey, Login, TelegramSession, Tenant, WebhookEndpoint
 from app.vault.places import LOGINS, session_place, webhook_secret_place
 from app.vault.rotation import settle_states
 from app.vault.sealing import Sealed
@@ -25,6 +26,7 @@ from tests.vault.vaults import (
     add_sessions,
     add_webhook_endpoint,
     make_string_session,
+    set_overrides,
 )
 
 NOW = timedelta(0)
@@ -40,20 +42,23 @@ def test_a_young_key_stays(vault: Vault) -> None:
 
 
 def test_everything_sealed_ends_under_the_new_key(vault: Vault) -> None:
-    """Sessions, finished logins and webhook secrets; each opens to what it was, and its session is due for a backup."""
+    """Sessions, finished logins, webhooks' and tenants' secrets; each opens to what it was; sessions are due for a backup."""
     strings = add_sessions(vault, 7, backed_up_version=1) | add_sessions(vault, 4, tenant_id=BOB)
     login, endpoint_id = add_login(vault, status="expired"), add_webhook_endpoint(vault)
+    set_overrides(vault, BOB, api_id=4711, api_hash="the-api-hash", proxy="socks5://203.0.113.9:1080")
     steps: list[int] = []
     report = vault.rotate(batch_rows=3, on_progress=lambda progress: steps.append(progress.done))
-    assert (report.resealed, report.left, report.broken) == (13, 0, [])
-    assert steps == [0, 3, 6, 9, 11, 12, 12, 12, 13]
+    assert (report.resealed, report.left, report.broken) == (14, 0, [])
+    assert steps == [0, 3, 6, 9, 11, 12, 12, 12, 13, 14, 14]
     assert {session_id: vault.open_stored(session_id) for session_id in strings} == strings
     assert vault.open_login(login.id) == {name: name.encode() for name in LOGINS.purposes}
     with vault.transaction() as db:
         for model in (TelegramSession, Login, WebhookEndpoint):
             assert set(db.scalars(select(model.key_id))) == {report.active_key_id}
         assert set(db.scalars(select(TelegramSession.backed_up_version))) == {None}
-        endpoint = db.get_one(WebhookEndpoint, endpoint_id)
+        endpoint, tenant = db.get_one(WebhookEndpoint, endpoint_id), db.get_one(Tenant, BOB)
+    assert tenant.key_id == report.active_key_id
+    assert open_overrides(vault.keyring, tenant)["api_hash"] == "the-api-hash"
     sealed = Sealed(endpoint.key_id, endpoint.secret_sealed)
     assert vault.keyring.open(webhook_secret_place(ALICE, endpoint_id), sealed) == b"whsec_test"
 

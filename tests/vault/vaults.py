@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select
+from sqlalchemy.orm import Session as DatabaseSession
 from telethon.crypto import AuthKey
 from telethon.sessions import StringSession
 
 from app.clock import utc_now
 from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
+from app.identities import write_overrides
 from app.ids import new_id
 from app.metrics import make_metrics
 from app.models import AuditEvent, EncryptionKey, LeavingAuthKey, Login, TelegramSession, Tenant, WebhookEndpoint
@@ -27,6 +29,7 @@ from app.vault.places import LEAVING_AUTH_KEYS, LOGINS, session_place, webhook_s
 from app.vault.providers import LocalKeyProvider
 from app.vault.rotation import RotationReport, rotate_keys
 from app.vault.sealing import Place, Sealed
+from app.vault.transact import transact
 from app.vault.wrapping import KeyProvider
 from devstack.ports import HOST, accepts, free_port
 from devstack.programs import Program, running
@@ -186,6 +189,15 @@ def add_login(vault: Vault, *, status: str = "queued", tenant_id: str = ALICE, *
         )
         db.add(login)
     return login
+
+
+def set_overrides(vault: Vault, tenant_id: str, **overrides: Any) -> None:
+    """Set who a tenant is to Telegram."""
+
+    def work(db: DatabaseSession) -> None:
+        write_overrides(vault.keyring, db.get_one(Tenant, tenant_id), overrides)
+
+    transact(vault.transaction, vault.keyring, work)
 
 
 def add_webhook_endpoint(vault: Vault, *, tenant_id: str = ALICE) -> str:

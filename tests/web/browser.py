@@ -13,7 +13,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Page:
         self._last_id = 0
         self._session: dict[str, str] = {}
         self.complaints: list[str] = []
+        self.expected: tuple[str, ...] = ()  # complaints with one of these words are what a test is about
+        self.requests: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = {"sessionId": self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]}
         for domain in ("Page", "Runtime", "Log"):
@@ -52,6 +54,11 @@ class Page:
         """Stop running such a script."""
         self._call("Page.removeScriptToEvaluateOnNewDocument", identifier=script_id)
 
+    def watch_requests(self) -> None:
+        """Write down the address of every request from now on, in ``requests``."""
+        self._call("Network.enable")
+        self.requests.clear()
+
     def go(self, url: str) -> None:
         """Open an address, in a document of its own."""
         self._call("Page.navigate", url="about:blank")
@@ -62,19 +69,69 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript, and await it."""
-        answer = self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        answer = self._evaluate(expression)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def evaluate_in_frame(self, expression: str) -> Any:
+        """Evaluate JavaScript in the page's first frame, whose origin may be another; None while there is none."""
+        frames = self._call("Page.getFrameTree")["frameTree"].get("childFrames")
+        if not frames:
+            return None
+        world = self._call("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])["executionContextId"]
+        answer = self._evaluate(expression, contextId=world)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait_for(self, expression: str, *, within_seconds: float = 15.0) -> Any:
-        """Evaluate until it is truthy, and return it."""
+        """Evaluate until it is truthy, and return it. What fails is not there yet: the document may be on its way."""
+        return self._wait(expression, self.evaluate, within_seconds)
+
+    def wait_for_in_frame(self, expression: str) -> Any:
+        """As ``wait_for``, in the page's first frame."""
+        return self._wait(expression, self.evaluate_in_frame, 15.0)
+
+    def _wait(self, expression: str, evaluate: Callable[[str], Any], within_seconds: float) -> Any:
         give_up_at = time.monotonic() + within_seconds
-        while not (value := self.evaluate(expression)):
+        attempt = f"(() => {{ try {{ return {expression} }} catch {{}} }})()"
+        while not (value := evaluate(attempt)):
             if time.monotonic() > give_up_at:
-                text = self.evaluate("document.body.innerText")
+                text = evaluate("document.body.innerText")
                 raise AssertionError(f"never true: {expression}; the page says: {text!r}; it logged {self.complaints}")
             time.sleep(0.05)
         return value
+
+    def _evaluate(self, expression: str, **where: Any) -> dict[str, Any]:
+        return self._call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, **where)
+
+    def other_tabs(self) -> list[str]:
+        """Close the tabs that a page has opened; returns their addresses."""
+        targets = self._call("Target.getTargets")["targetInfos"]
+        tabs = [
+            each for each in targets if each["type"] == "page" and not each["attached"] and each["url"] != "about:blank"
+        ]
+        for each in tabs:
+            self._call("Target.closeTarget", targetId=each["targetId"])
+        return [each["url"] for each in tabs]
+
+    def press(self, key: str, *, code: int, shift: bool = False) -> None:
+        """Press a key that writes nothing."""
+        for kind in ("rawKeyDown", "keyUp"):
+            self._call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+                modifiers=8 if shift else 0,
+            )
+
+    def click(self, element: str) -> None:
+        """Click the middle of what an expression names, as a person does."""
+        box = self.evaluate(f"(({element}).scrollIntoView(), ({element}).getBoundingClientRect().toJSON())")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def type(self, text: str) -> None:
         """Type into what has the focus, and press Enter."""
@@ -104,9 +161,15 @@ class Page:
         if event.get("method") == "Log.entryAdded":
             entry = event["params"]["entry"]
             if entry["level"] in {"warning", "error"}:
-                self.complaints.append(entry["text"])
+                self._complain(f"{entry['text']} {entry.get('url', '')}".strip())
+        elif event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(event["params"]["request"]["url"])
         elif event.get("method") == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(event["params"]["exceptionDetails"]))
+            self._complain(json.dumps(event["params"]["exceptionDetails"]))
+
+    def _complain(self, text: str) -> None:
+        if not any(word in text for word in self.expected):
+            self.complaints.append(text)
 
     def _next_message(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
@@ -128,6 +191,7 @@ def browsing(folder: Path) -> Iterator[Page]:
     answers_read, answers_write = os.pipe()
     command = [
         *(CHROMIUM, "--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu"),
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing of a test leaves the machine
         *("--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", f"--user-data-dir={folder}"),
     ]
     # The browser expects the pipe at 3 and 4; ours must be out of the way before they are put there.

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app.core import Core
+from app.models import Tenant
 from app.settings import Settings
 from app.tenants.keys import SCOPES, create_api_key
 from app.tenants.store import create_tenant
@@ -17,8 +18,12 @@ from devstack.ports import free_port
 from devstack.programs import running
 from devstack.redis import redis_url as make_redis_url
 from tests.builders import make_core, make_settings
+from tests.web.axe import NotAtHand, install_axe
+from tests.web.browser import Page, browsing
 from tests.web.callers import Caller, with_key
+from tests.web.init_data import BOT_TOKEN
 from tests.web.live import Live, server_program
+from tests.web.page_states import LOGO
 from web import create_app
 from web.parts import Parts
 
@@ -113,8 +118,39 @@ def live(
     )
     core = make_core(settings)
     key = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=SCOPES).key
-    program = server_program(settings, port=port, folder=folder)
+    bot = {"TELEGRAM_BOT_TOKEN": BOT_TOKEN, "MINIAPP_TENANT_ID": "alice"}
+    program = server_program(settings, port=port, folder=folder, environment=bot)
     with running(program):
         yield Live(f"http://127.0.0.1:{port}", core, program.log, {"Authorization": f"Bearer {key}"})
     core.engine.dispose()
     core.redis.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """One browser for the tests of a module."""
+    with browsing(tmp_path_factory.mktemp("browser")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def acme(live: Live) -> Iterator[Live]:
+    """Alice's tenant, dressed."""
+    with live.core.transaction() as db:
+        tenant = db.get_one(Tenant, "alice")
+        tenant.brand = {"name": "Acme CRM", "accent": "#0f766e", "logo": LOGO}
+        tenant.redirect_urls = ["https://app.acme.example/connected"]
+    yield live
+    with live.core.transaction() as db:
+        tenant = db.get_one(Tenant, "alice")
+        tenant.brand, tenant.redirect_urls = {}, []
+
+
+@pytest.fixture(scope="session")
+def axe(pytestconfig: pytest.Config) -> str:
+    """The script of axe-core."""
+    assert pytestconfig.cache is not None
+    try:
+        return install_axe(pytestconfig.cache.mkdir("axe-core"))
+    except NotAtHand as exc:
+        pytest.skip(str(exc))

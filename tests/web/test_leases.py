@@ -11,6 +11,7 @@ from sqlalchemy import update
 from app.clock import utc_now
 from app.core import Core
 from app.models import EncryptionKey
+from app.telegram.session_formats import LIBRARIES, read_session
 from tests.sessions.rows import give_session
 from tests.web.callers import Caller, members, problem, with_key
 
@@ -44,6 +45,14 @@ def test_a_lease_is_what_the_contract_says(alice: Caller, core: Core) -> None:
     assert set(lease["device"]) == {"device_model", "system_version", "app_version"}
     shown = members(alice.get(f"/v1/sessions/{session_id}"))["lease"]
     assert shown == {"holder": "bot-1", "expires_at": lease["expires_at"]}
+
+
+@pytest.mark.parametrize("session_format", LIBRARIES)
+def test_a_lease_has_the_form_that_was_asked_for(alice: Caller, core: Core, session_format: str) -> None:
+    """session_string in any library's form, of the same auth key."""
+    session_id, string = give_session(core)
+    read = read_session(acquire(alice, session_id, format=session_format)["session_string"])
+    assert (read.format, read.auth_key) == (session_format, read_session(string).auth_key)
 
 
 def test_a_second_holder_is_told_of_the_first(alice: Caller, session_id: str) -> None:
@@ -127,6 +136,8 @@ def test_a_session_that_cannot_be_used_is_not_leased(alice: Caller, core: Core, 
         ({"holder": "bot-1", "ttl_seconds": "60"}, "ttl_seconds"),
         (BODY | {"purpose": "p" * 201}, "purpose"),
         (BODY | {"force": True}, "force"),
+        (BODY | {"format": "tdata"}, "format"),
+        (BODY | {"format": None}, "format"),
     ],
 )
 def test_a_body_that_makes_no_sense_is_refused(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ import requests
 
 from app.clock import utc_now
 from app.logins.secrets import RESEND
-from tests.web.browser import CHROMIUM, Page, browsing
+from tests.web.browser import CHROMIUM, Page
 from tests.web.live import Live
 from tests.web.playing_worker import PlayingWorker
 
@@ -24,14 +23,6 @@ NO_STREAMS = """
     window.fetch = (url, options) =>
       String(url).endsWith("/events") ? Promise.reject(new TypeError("cut")) : fetchAnything(url, options);
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """One browser for the pages' tests."""
-    folder: Path = tmp_path_factory.mktemp("browser")
-    with browsing(folder) as page:
-        yield page
 
 
 @pytest.fixture
@@ -95,7 +86,7 @@ def test_a_flood_wait_counts_down(live: Live, page: Page) -> None:
     worker.ask_password()
     worker.advance(retry_after_at=utc_now() + timedelta(seconds=3))
     page.go(login["page_url"])
-    page.wait_for("/Telegram asks to wait \\d+ s/.test(document.body.innerText)")
+    page.wait_for("/Telegram asks for a pause. You can go on in \\d seconds?/.test(document.body.innerText)")
     assert page.evaluate("document.getElementById('password').readOnly")
     page.wait_for("!document.getElementById('password').readOnly")
 
@@ -227,12 +218,6 @@ def test_the_page_speaks_the_logins_language(live: Live, page: Page) -> None:
     assert page.evaluate("document.documentElement.lang") == "ru"
     PlayingWorker(live.core, login["id"]).ask_password(attempts_left=2)
     page.wait_for("document.body.innerText.includes('Осталось 2 попытки')")
-    french = live.start_login(locale="fr")["page_url"]
-    assert '<html lang="en">' in requests.get(french, headers={"Accept-Language": "fr"}, timeout=10).text
-    assert (
-        '<html lang="ru">'
-        in requests.get(live.url + "/login/lgn_x", headers={"Accept-Language": "ru,en;q=0.5"}, timeout=10).text
-    )
 
 
 def test_a_wrong_or_missing_secret_is_told(live: Live, browser: Page) -> None:
@@ -241,18 +226,6 @@ def test_a_wrong_or_missing_secret_is_told(live: Live, browser: Page) -> None:
     for url in (f"{live.url}/login/{login['id']}", f"{live.url}/login/{login['id']}#ls_wrong"):
         browser.go(url)
         status(browser, "no longer valid")
-
-
-def test_the_page_fits_its_screens(live: Live, page: Page) -> None:
-    """Nothing is wider than a phone's screen or a small one, in either language."""
-    for locale in ("en", "ru"):
-        login = live.start_login(locale=locale)
-        PlayingWorker(live.core, login["id"]).publish_qr()
-        for width, height in ((390, 844), (320, 568)):
-            page.size(width, height, phone=True)
-            page.go(login["page_url"])
-            page.wait_for("!!document.querySelector('#qr svg')")
-            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_document_is_self_contained_and_locked_down(live: Live) -> None:

@@ -1,137 +1,20 @@
-"""The hosted page in each of its states, as a phone and as a desktop show it: it says what to do, and nothing overflows.
-
-With ``SCREENSHOTS=folder`` (``make screenshots``) each is also kept as a picture.
-"""
+"""The hosted page in each of its states, as a phone and as a desktop show it: it says what to do, and nothing overflows."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from app.clock import utc_now
 from app.models import TelegramSession, Tenant
-from tests.web.browser import CHROMIUM, Page, browsing
+from tests.web.browser import CHROMIUM, Page
 from tests.web.live import Live
+from tests.web.page_states import DESKTOP, PHONE, STATES, State, look, show
 from tests.web.playing_worker import PlayingWorker
 from web.page_texts import TEXTS
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
-PHONE, DESKTOP, SMALL = (390, 844), (1280, 800), (320, 568)
 BACK = "https://app.acme.example/connected?state=7"
-LOGO = (
-    "data:image/png;base64,"
-    "iVBORw0KGgoAAAANSUhEUgAAADAAAAAwCAYAAABXAvmHAAAAx0lEQVR42u3aOxKDMAyEYW7ATSm5PlQMJZa9ei2rmdT5v6RIbLFtmnf287hGXi"
-    "2jy2FWw9Mg6PAwiHe4KyQ6HorIiocgsuOXEFXipxDV4s2I1gDkGz4TimgN8IgPRbQGeMaHIATIBETEuyIEGIxHIwSgAlhHACTgK9ILIYAlzgMB"
-    "+TXOAsD+C1miygGsnyryW4CcCbIAkBPZbAwCATkXZwFgtxIrEa4A3czpfpTwhvq/Cw6KFRPFko9izUqz6KZ51IDmYY/suQHcbl5DUvoTqQAAAA"
-    "BJRU5ErkJggg=="
-)
-
-
-class State(NamedTuple):
-    """A state: what the login is started with, what its worker does, and a text of the page by which it is known."""
-
-    name: str
-    text: str
-    play: Callable[[PlayingWorker], object] = lambda worker: None
-    fields: dict[str, Any] = {}  # noqa: RUF012  # never written
-
-
-def _wait_for_telegram(worker: PlayingWorker) -> None:
-    worker.ask_password()
-    worker.advance(retry_after_at=utc_now() + timedelta(seconds=42))
-
-
-def _fail(reason: str) -> Callable[[PlayingWorker], object]:
-    return lambda worker: worker.finish("failed", reason=reason)
-
-
-CODE = {"method": "code", "phone": "+15551234567"}
-STATES = (
-    State("preparing", "queued"),
-    State("waiting", "", lambda worker: worker.publish_qr()),
-    State("password", "password_required", lambda worker: worker.ask_password()),
-    State("code", "code_required", lambda worker: worker.ask_code(), CODE),
-    State(
-        "e-mail code",
-        "code_required",
-        lambda worker: worker.ask_code(delivery="email", length=6, pattern="a***e@example.com"),
-        CODE,
-    ),
-    State("flood wait", "password_required", _wait_for_telegram),
-    State("expired", "expired", lambda worker: worker.finish("expired")),
-    State("cancelled", "cancelled", lambda worker: worker.finish("cancelled")),
-    *(
-        State(f"failed {reason.replace('_', ' ')}", f"reason_{reason}", _fail(reason))
-        for reason in (
-            "ownership_mismatch",
-            "flood_wait",
-            "password_attempts_exhausted",
-            "account_banned",
-            "payment_required",
-            "email_setup_required",
-            "telegram_unavailable",
-        )
-    ),
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """One browser for all."""
-    with browsing(tmp_path_factory.mktemp("browser")) as page:
-        yield page
-
-
-@pytest.fixture(scope="module")
-def acme(live: Live) -> Iterator[Live]:
-    """Alice's tenant, dressed."""
-    with live.core.transaction() as db:
-        tenant = db.get_one(Tenant, "alice")
-        tenant.brand = {"name": "Acme CRM", "accent": "#0f766e", "logo": LOGO}
-        tenant.redirect_urls = ["https://app.acme.example/connected"]
-    yield live
-    with live.core.transaction() as db:
-        db.get_one(Tenant, "alice").brand = {}
-
-
-def look(page: Page, name: str, *, width: int, dark: bool = False, language: str = "en") -> None:
-    """Make sure that nothing is wider than the screen, and keep the picture if that is asked for."""
-    assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-    assert page.complaints == []
-    folder = os.environ.get("SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        parts = [
-            name.replace(" ", "-"),
-            str(width),
-            *(["dark"] if dark else []),
-            *([language] if language != "en" else []),
-        ]
-        page.screenshot(Path(folder) / f"{'-'.join(parts)}.png")
-
-
-def show(
-    page: Page, live: Live, state: State, *, screen: tuple[int, int], language: str = "en", dark: bool = False
-) -> None:
-    """Have the page show a state."""
-    page.size(*screen, phone=screen != DESKTOP, dark=dark)
-    page.complaints.clear()
-    login = live.start_login(locale=language, **state.fields)
-    state.play(PlayingWorker(live.core, login["id"]))
-    page.go(login["page_url"])
-    key = state.text or ("phone_lead" if screen != DESKTOP else "waiting_for_scan")
-    text = TEXTS[language][key].replace("{application}", "Acme CRM")
-    page.wait_for(f"document.getElementById('status').textContent === {text!r}")
-    if state.name == "waiting":
-        page.wait_for("!!document.querySelector('#qr svg')")
-    if state.name == "flood wait":
-        page.wait_for("/4\\d/.test(document.getElementById('password-note').textContent)")
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
@@ -146,18 +29,6 @@ def test_every_state_says_what_it_is_and_who_asks(acme: Live, browser: Page, sta
             == ended
         )
         look(browser, state.name, width=screen[0])
-
-
-@pytest.mark.parametrize("language", sorted(TEXTS))
-def test_every_language_fits(acme: Live, browser: Page, language: str) -> None:
-    """No overflow at 320 px, in light and dark, and the direction of the language."""
-    rtl = language in {"ar", "fa"}
-    for state in STATES[1:4]:
-        show(browser, acme, state, screen=SMALL, language=language)
-        assert (browser.evaluate("getComputedStyle(document.documentElement).direction") == "rtl") == rtl
-        look(browser, state.name, width=SMALL[0], language=language)
-    show(browser, acme, STATES[1], screen=DESKTOP, language=language, dark=True)
-    look(browser, "waiting", width=DESKTOP[0], language=language, dark=True)
 
 
 def test_success_says_who_was_connected_and_leads_back(acme: Live, browser: Page) -> None:
@@ -294,10 +165,3 @@ def test_the_page_is_embedded_where_its_login_says_and_nowhere_else(acme: Live) 
     ]
     assert policies[0].endswith("frame-ancestors https://app.acme.example")
     assert policies[1].endswith("frame-ancestors 'none'")
-
-
-def test_the_page_is_small(acme: Live) -> None:
-    """Under 60 KB in all, in every language, before compression."""
-    for language in TEXTS:
-        page = acme.call("GET", f"/login/{acme.start_login(locale=language)['id']}")
-        assert len(page.content) < 60_000

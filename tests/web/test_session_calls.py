@@ -10,6 +10,7 @@ import pytest
 from app.clock import utc_now
 from app.core import Core
 from app.settings import DataCentre
+from app.telegram.session_formats import LIBRARIES, SessionFormat, write_session
 from app.telegram.string_sessions import make_string_session
 from tests.sessions.rows import give_session
 from tests.web.callers import Caller, members, problem, with_key
@@ -49,6 +50,40 @@ def test_an_import_that_makes_no_sense_is_refused(alice: Caller, body: dict[str,
     told = problem(answer, 422, "invalid_request")
     assert [error["field"] for error in told["errors"]] == [field]
     assert str(body.get("session_string", "nothing was brought"))[:40] not in answer.text
+
+
+@pytest.mark.parametrize("session_format", LIBRARIES)
+def test_an_import_may_say_its_form(alice: Caller, session_format: SessionFormat) -> None:
+    """Recognised when it is not said; 422 when it is another one than it says."""
+    string = in_form(session_format)
+    other = "gramjs" if session_format == "telethon" else "telethon"
+    told = problem(alice.post("/v1/sessions", {"session_string": string, "format": other}), 422, "invalid_request")
+    (error,) = told["errors"]
+    assert error["field"] == "session_string"
+    assert LIBRARIES[session_format] in error["message"]
+    assert alice.post("/v1/sessions", {"session_string": string, "format": session_format}).status_code == 202
+    assert alice.post("/v1/sessions", {"session_string": in_form(session_format)}).status_code == 202
+
+
+def test_what_has_no_form_is_told_of_all(alice: Caller) -> None:
+    """The message names the libraries; a form that does not exist is the field's own error."""
+    told = problem(alice.post("/v1/sessions", {"session_string": "nonsense"}), 422, "invalid_request")
+    (error,) = told["errors"]
+    assert all(name in error["message"] for name in LIBRARIES.values())
+    body = {"session_string": string_session(), "format": "tdata"}
+    told = problem(alice.post("/v1/sessions", body), 422, "invalid_request")
+    assert [error["field"] for error in told["errors"]] == ["format"]
+
+
+def in_form(session_format: SessionFormat) -> str:
+    """A string session of a new auth key, as a library writes it."""
+    return write_session(
+        session_format,
+        auth_key=os.urandom(256),
+        data_centre=DataCentre(2, "149.154.167.51", 443),
+        api_id=12345,
+        telegram_user_id=42,
+    )
 
 
 def test_imports_are_limited(make_client: MakeClient, core: Core) -> None:

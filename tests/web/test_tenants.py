@@ -6,6 +6,7 @@ import pytest
 
 from app.core import Core
 from app.models import ApiKey
+from app.purging import purge_tenants
 from app.vault.audit import record_event
 from tests.web.callers import Caller, members, problem, with_key
 
@@ -14,6 +15,8 @@ ADMIN_ROUTES = [
     ("POST", "/v1/tenants"),
     ("GET", "/v1/tenants/alice"),
     ("DELETE", "/v1/tenants/alice"),
+    ("DELETE", "/v1/tenants/alice?purge=true"),
+    ("GET", "/v1/tenants/alice/purge"),
     ("GET", "/v1/tenants/alice/api-keys"),
     ("POST", "/v1/tenants/alice/api-keys"),
     ("DELETE", "/v1/tenants/alice/api-keys/key_x"),
@@ -40,9 +43,26 @@ def test_a_tenant_is_made_listed_and_disabled(alice: Caller) -> None:
     disabled = members(alice.delete("/v1/tenants/carol-1"))
     assert disabled["disabled_at"] is not None
     assert members(alice.delete("/v1/tenants/carol-1")) == disabled
-    assert members(alice.get("/v1/tenants/carol-1")) == disabled
+    told = members(alice.get("/v1/tenants/carol-1"))
+    assert {name: told[name] for name in disabled} == disabled
     problem(alice.post("/v1/tenants/carol-1/api-keys", {"scopes": ["logins"]}), 409, "tenant_disabled")
     problem(alice.get("/v1/tenants/nobody"), 404, "not_found")
+
+
+def test_a_tenant_is_purged_with_a_report(alice: Caller, core: Core) -> None:
+    """202 with the purge as it stands; the report outlives the tenant."""
+    problem(alice.get("/v1/tenants/bob/purge"), 404, "not_found")
+    problem(alice.delete("/v1/tenants/nobody?purge=true"), 404, "not_found")
+    problem(alice.delete("/v1/tenants/bob?purge=perhaps"), 422, "invalid_request")
+    answer = alice.delete("/v1/tenants/bob?purge=true")
+    assert (answer.status_code, members(answer)["state"]) == (202, "purging")
+    assert members(alice.get("/v1/tenants/bob"))["disabled_at"] is not None
+    purge_tenants(core, None)
+    report = members(alice.get("/v1/tenants/bob/purge"))
+    assert report["state"] == "purged"
+    problem(alice.get("/v1/tenants/bob"), 404, "not_found")
+    again = alice.delete("/v1/tenants/bob?purge=true")
+    assert (again.status_code, members(again)) == (202, report)
 
 
 def test_an_id_is_made_up_when_none_is_given(alice: Caller) -> None:

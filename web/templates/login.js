@@ -1,12 +1,12 @@
 "use strict";
 // Shows one login and drives it. The secret comes in the fragment, which browsers keep to themselves, and leaves in a
 // header only. EventSource cannot send headers, so the event stream is read with fetch; a long poll stands in for it.
+// Inside Telegram there is no fragment of ours: there, miniapp.js (the global `miniApp`) says which login it is.
 (() => {
   const { loginId, application, origin, disabled, dialCodes, texts } = JSON.parse(
     document.getElementById("settings").textContent,
   );
-  const secret = takeSecret();
-  const base = `/v1/logins/${loginId}`;
+  const inTelegram = typeof miniApp === "undefined" ? null : miniApp;
   const FINAL = ["authorized", "expired", "failed", "cancelled"];
   const SILENCE_MS = 40000; // the server says something every 15 s
   const ANSWER_MS = 20000; // a password is checked within seconds
@@ -14,23 +14,36 @@
   const SLOW_MS = 5000; // a code is there within a second, usually
   const LEAVE_MS = 2500; // long enough to read who was connected
   const onPhone = matchMedia("(pointer: coarse)").matches;
+  const framed = Boolean(origin) && parent !== window;
 
   const $ = (id) => document.getElementById(id);
-  const say = (key, values = {}) => texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-  const plural = (key, n) => {
-    const form = new Intl.PluralRules(document.documentElement.lang).select(n);
-    return say(`${key}_${form}` in texts ? `${key}_${form}` : `${key}_other`, { n });
-  };
+  const language = document.documentElement.lang;
+  const numbers = new Intl.NumberFormat(language, { useGrouping: false });
+  const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
+  const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
+  const forms = new Intl.PluralRules(language);
+  // What is filled in may be written the other way round: it must not turn what stands around it.
+  const turns = document.documentElement.dir === "rtl" ? /./ : /[\u0590-\u08ff]/;
+  const isolate = (value) => (turns.test(value) ? `\u2068${value}\u2069` : value);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const say = (key, values = {}) => fill(texts[key], values);
+  const plural = (key, n) => fill(texts[key][forms.select(n)], { n: numbers.format(n) });
+  const clock = (seconds) => `${numbers.format(Math.floor(seconds / 60))}:${twoDigits.format(seconds % 60)}`;
+  const soon = (seconds) =>
+    seconds < 100 ? relative.format(seconds, "second") : relative.format(Math.ceil(seconds / 60), "minute");
+  const tooFast = (response) => say("too_fast", { when: soon(Number(response.headers.get("Retry-After")) || 1) });
   const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
   class Gone extends Error {} // no such login, or another one's secret
 
+  let id = loginId; // whose secret this is
+  let secret = inTelegram ? "" : takeSecret();
   let login = null; // the newest Login seen
   let drawn = null; // the login URL on the screen
   let asked = null; // what form was answered last: {kind, attempts, until}
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
-  let leads = onPhone ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
+  let leads = onPhone || inTelegram ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
   let otherNumber = false; // the user wants the code at another number
   let queuedAt = Date.now(); // since when nothing has been on show
 
@@ -51,7 +64,7 @@
   }
 
   async function call(path, options = {}) {
-    const response = await fetch(base + path, {
+    const response = await fetch(`/v1/logins/${id}${path}`, {
       ...options,
       cache: "no-store",
       headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
@@ -130,7 +143,7 @@
 
   function show(key, part, tone = "") {
     // The text is only touched when it changes, so that screen readers do not repeat it.
-    const text = say(key, { application });
+    const text = say(key, { application: isolate(application) });
     if ($("status").textContent !== text) $("status").textContent = text;
     $("status").className = tone;
     for (const id of PARTS) {
@@ -138,11 +151,19 @@
       $(id).hidden = id !== part;
       if (appears && id.endsWith("-form") && !(id === "phone-form" && onPhone)) $(id).querySelector("input").focus();
     }
+    keepFocus(part);
     const final = part === "done";
     $("mark").className = tone;
     $("running").hidden = final;
     $("meaning").hidden = final && tone !== "good";
     document.title = final ? text : texts.title;
+  }
+
+  // What had the focus may be hidden now: who has no mouse goes on from what came instead.
+  function keepFocus(part) {
+    if (!document.activeElement.closest("[hidden]")) return;
+    const next = [...$(part).querySelectorAll("button, a, input")].find((each) => !each.closest("[hidden]"));
+    (next || $("status")).focus();
   }
 
   function render() {
@@ -167,32 +188,32 @@
     const { status, reason, account } = login;
     const key = status === "failed" && `reason_${reason}` in texts ? `reason_${reason}` : status;
     const tones = { authorized: "good", cancelled: "calm" };
+    $("again").hidden = status === "authorized";
     show(key, "done", tones[status] || "bad");
     const name = account && [account.first_name, account.username && `@${account.username}`].filter(Boolean).join(", ");
     $("account").hidden = !name;
-    if (name) $("account").textContent = say("connected_as", { name });
-    $("again").hidden = status === "authorized";
+    if (name) $("account").textContent = say("connected_as", { name: isolate(name) });
     offerBack();
   }
 
   // Where the application wants its user to go, or to be told of the end when this page is embedded in one of its own.
   function offerBack() {
-    if (origin && parent !== window) {
-      const { id, status, reason, session_id } = login;
-      parent.postMessage({ source: "latchkey", login_id: id, status, reason, session_id }, origin);
-      return;
+    if (framed) {
+      return tellFrame("end", { status: login.status, reason: login.reason, session_id: login.session_id });
     }
     if (!login.redirect_url) return;
     const back = new URL(login.redirect_url);
     back.searchParams.set("login_id", login.id);
     back.searchParams.set("status", login.status);
     $("back").href = back;
-    $("back").textContent = say("back_to", { application });
+    $("back").textContent = say("back_to", { application: isolate(application) });
     $("back").hidden = false;
     if (login.status === "authorized") setTimeout(() => location.assign(back), LEAVE_MS);
   }
 
   function gone() {
+    if (inTelegram && inTelegram.forget()) return beginInTelegram();
+    tellFrame("end", { status: "gone", reason: null, session_id: null });
     show(disabled ? "tenant_disabled" : "gone", "done", "bad");
   }
 
@@ -218,14 +239,15 @@
 
   function renderPassword({ hint, attempts_left: left }) {
     $("password-hint").hidden = !hint;
-    if (hint) $("password-hint").textContent = say("password_hint", { hint });
+    if (hint) $("password-hint").textContent = say("password_hint", { hint: isolate(hint) });
     renderForm("password", left);
   }
 
   function renderCode({ delivery, length, beginning, pattern, no_other_way: noOtherWay, attempts_left: left }) {
     const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
-    const begins = beginning ? say("code_begins", { text: beginning }) : "";
-    $("code-delivery").textContent = say(key, { length, pattern: pattern || "", beginning: begins }).trim();
+    const begins = beginning ? say("code_begins", { text: isolate(beginning) }) : "";
+    const digits = plural("last_digits", length || 0);
+    $("code-delivery").textContent = say(key, { digits, pattern: isolate(pattern || ""), beginning: begins }).trim();
     const inWords = delivery === "word" || delivery === "phrase";
     $("code").inputMode = inWords ? "text" : "numeric";
     $("code").classList.toggle("words", inWords);
@@ -274,7 +296,7 @@
       lock(kind, true);
       try {
         const response = await call(`/${kind}`, { method: "POST", body: JSON.stringify({ [kind]: typed }) });
-        if (response.status === 429) return refuse(kind, say("too_fast", { n: response.headers.get("Retry-After") }));
+        if (response.status === 429) return refuse(kind, tooFast(response));
         if (response.status === 422 && kind === "code") return refuse(kind, say("code_impossible"));
         if (response.status !== 202 && response.status !== 409) return refuse(kind, say("not_sent"));
         setTimeout(() => unanswered(kind), ANSWER_MS);
@@ -299,9 +321,7 @@
   function tick() {
     if (!login || FINAL.includes(login.status)) return;
     const left = Math.max(0, Math.floor((Date.parse(login.expires_at) - now()) / 1000));
-    $("countdown").textContent = say("time_left", {
-      time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
-    });
+    $("countdown").textContent = say("time_left", { time: clock(left) });
     if (login.qr) {
       const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
       $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
@@ -310,8 +330,8 @@
     const wait = Math.ceil((waitUntil - now()) / 1000);
     if (wait > 0) {
       const kind = { password_required: "password", code_required: "code" }[login.status];
-      if (kind) note(kind, say("flood_wait", { n: wait }), true);
-      else $("status").textContent = say("flood_wait", { n: wait });
+      if (kind) note(kind, say("flood_wait", { when: soon(wait) }), true);
+      else $("status").textContent = say("flood_wait", { when: soon(wait) });
     } else if (waitUntil) {
       waitUntil = 0;
       for (const kind of ["password", "code"]) note(kind, "");
@@ -362,7 +382,7 @@
       ? String.fromCodePoint(...[...region].map((letter) => 0x1f1a5 + letter.charCodeAt(0)))
       : "🌐";
     $("country").title = region
-      ? new Intl.DisplayNames([document.documentElement.lang], { type: "region" }).of(region)
+      ? new Intl.DisplayNames([language], { type: "region" }).of(region)
       : "";
   }
 
@@ -376,7 +396,7 @@
       const response = await switchTo({ method: "code", phone: $("phone").value });
       if (response.status === 202) otherNumber = false;
       else if (response.status === 422) note("phone", say("phone_impossible"));
-      else if (response.status === 429) note("phone", say("too_fast", { n: response.headers.get("Retry-After") }));
+      else if (response.status === 429) note("phone", tooFast(response));
       else note("phone", say("not_sent"));
     } catch {
       note("phone", say("not_sent"));
@@ -402,11 +422,12 @@
     try {
       const response = await call("/again", { method: "POST" });
       const next = await response.json();
-      if (response.status === 202) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
-      $("status").textContent = say("ask_for_new", { application });
+      if (response.status === 202) return goOn(next);
+      $("status").textContent = say("ask_for_new");
       $("again").hidden = true;
     } catch {
       $("status").textContent = say("not_sent");
+    } finally {
       $("again").disabled = false;
     }
   });
@@ -414,11 +435,59 @@
     location.search = `?lang=${$("language").value}`;
   });
 
+  // --- in a frame of the application's own page ---
+
+  // Both ways: only that origin hears, and only it is listened to.
+  function tellFrame(type, members = {}) {
+    if (framed) parent.postMessage({ source: "latchkey", type, login_id: id, ...members }, origin);
+  }
+
+  function livesInFrame() {
+    document.documentElement.classList.add("framed");
+    addEventListener("message", ({ source, origin: from, data }) => {
+      if (source === parent && from === origin && data && data.source === "latchkey-host" && data.type === "cancel") cancel();
+    });
+    addEventListener("keydown", ({ key }) => key === "Escape" && tellFrame("escape"));
+    new ResizeObserver(() => tellFrame("size", { height: document.documentElement.offsetHeight })).observe(document.body);
+    tellFrame("ready");
+  }
+
   // --- beginning ---
 
-  if (!secret || disabled) return gone();
+  // The next login of the same person: on a page of its own, or here where the page's address says nothing of a login.
+  function goOn(next) {
+    if (!inTelegram) return location.assign(`/login/${next.id}${location.search}#${next.client_secret}`);
+    inTelegram.keep(next);
+    adopt(next);
+  }
+
+  function adopt(next) {
+    [id, secret, login, drawn, asked, waitUntil, queuedAt] = [next.id, next.client_secret, null, null, null, 0, Date.now()];
+    for (const kind of ["password", "code"]) {
+      $(kind).value = "";
+      note(kind, "");
+      lock(kind, false);
+    }
+    show("queued", "wait");
+    follow();
+  }
+
+  async function beginInTelegram() {
+    for (let failures = 0; ; failures += 1) {
+      const began = await inTelegram.begin();
+      if (began.login) return adopt(began.login);
+      if (began.refusal) return show(began.refusal, "done", "bad");
+      const { response } = began;
+      $("status").textContent = response && response.status === 429 ? tooFast(response) : say("reconnecting");
+      const told = response && Number(response.headers.get("Retry-After"));
+      await sleep(told ? told * 1000 : Math.min(10000, 500 * 2 ** failures));
+    }
+  }
+
+  if (framed) livesInFrame();
+  if (disabled || !(secret || inTelegram)) return gone();
   beginNumber();
-  $("same-phone").hidden = !onPhone;
+  $("same-phone").hidden = $("phone-why").hidden = !onPhone;
   for (const name of ["online", "offline"]) {
     addEventListener(name, () => login && (name === "online" ? render() : ($("status").textContent = say("offline"))));
   }
@@ -429,7 +498,7 @@
   }
   $("copy").addEventListener("click", async () => {
     try {
-      await navigator.clipboard.writeText(`${location.origin}${location.pathname}#${secret}`);
+      await navigator.clipboard.writeText(`${location.origin}/login/${id}#${secret}`);
       $("copy").textContent = say("copied");
     } catch {
       $("copy").hidden = true; // no permission
@@ -441,14 +510,15 @@
     $("reveal").textContent = say(shown ? "hide" : "show");
     $("reveal").setAttribute("aria-pressed", String(shown));
   });
-  $("cancel").addEventListener("click", async () => {
+  async function cancel() {
     $("cancel").disabled = true;
     try {
-      await call("", { method: "DELETE" });
+      await call("", { method: "DELETE", keepalive: true }); // even if the page goes at once
     } finally {
       $("cancel").disabled = false;
     }
-  });
+  }
+  $("cancel").addEventListener("click", cancel);
   $("resend").addEventListener("click", async () => {
     $("resend").disabled = true; // until the code has had a moment to arrive
     setTimeout(() => ($("resend").disabled = false), RESEND_MS);
@@ -463,5 +533,6 @@
   answers("password");
   answers("code");
   setInterval(tick, 1000);
-  follow();
+  if (inTelegram) beginInTelegram();
+  else follow();
 })();

@@ -9,10 +9,11 @@ from apiflask import APIBlueprint
 from flask import Response, request
 from pydantic import AwareDatetime, Field
 
+from app.storable import Storable
 from app.tenants.audit import AuditFilter, AuditPage, export_audit_events, list_audit_events
 from web.auth import current_caller, needs
 from web.openapi import answers
-from web.parsing import Query, Storable
+from web.parsing import Query
 from web.parts import parts
 
 audit = APIBlueprint("audit", __name__, url_prefix="/v1/audit", tag="Audit")

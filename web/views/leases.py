@@ -32,6 +32,7 @@ def acquire(session_id: str, body: NewLeaseBody) -> LeaseView:
         holder=body.holder,
         ttl_seconds=body.ttl_seconds,
         purpose=body.purpose,
+        session_format=body.format,
         actor=caller.actor,
         api_key_id=caller.key_id,
     )

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
-from app.logins.serving import NewLogin
+from app.logins.serving import LANGUAGE_TAG, NewLogin
+from app.logins.start import StartedLogin
 from app.logins.typed import normalize_phone_number
 from app.logins.view import LoginView
-from web.parsing import Body, Query, Storable, storable
+from app.storable import Storable, storable
+from web.parsing import Body, Query
 
 _MOST_CODE_DIGITS = 32
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 def _language_tag(text: str) -> str:
-    if not _LANGUAGE_TAG.fullmatch(text):
+    if not LANGUAGE_TAG.fullmatch(text):
         raise ValueError("must be a language tag such as en or pt-BR")
     return text
 
@@ -92,7 +92,8 @@ class NewLoginBody(Body):
     )
     replace: bool = Field(default=False, description="Log in anew even if an active session serves, and replace it.")
     locale: Annotated[str, Field(max_length=35), AfterValidator(_language_tag)] | None = Field(
-        default=None, description="The hosted page's language: en or ru, others fall back to en."
+        default=None,
+        description="The hosted page's language, such as pt-BR; one that it does not speak is the browser's choice.",
     )
     redirect_url: Annotated[Storable, Field(max_length=2000)] | None = Field(
         default=None, description="Where the hosted page leads when the login is over; on your list of `redirect_urls`."
@@ -127,6 +128,12 @@ class StartedLoginView(LoginView):
     page_url: str = Field(repr=False, description="The hosted page, with the secret in its fragment.")
 
 
+def show_started(started: StartedLogin, *, public_url: str) -> StartedLoginView:
+    """As callers get it."""
+    page_url = f"{public_url.rstrip('/')}/login/{started.login.id}#{started.client_secret}"
+    return StartedLoginView(**dict(started.login), client_secret=started.client_secret, page_url=page_url)
+
+
 class WaitQuery(Query):
     """Long polling."""
 
@@ -158,3 +165,11 @@ class CodeBody(Body):
     """The login code that Telegram sent to the user."""
 
     code: Annotated[StorableSecret, AfterValidator(_not_too_many_digits)] = Field(min_length=1, max_length=256)
+
+
+class MiniAppBody(Body):
+    """Who opened the Mini App."""
+
+    init_data: SecretStr = Field(
+        min_length=1, max_length=8192, description="`Telegram.WebApp.initData`, as it is: Telegram signed it."
+    )

@@ -34,6 +34,7 @@ from web.views.login_bodies import (
     StartedLoginView,
     StartHeaders,
     WaitQuery,
+    show_started,
 )
 from web.watch import Viewer, Who
 
@@ -41,7 +42,7 @@ logins = APIBlueprint("logins", __name__, url_prefix="/v1/logins", tag="Logins")
 
 _QR_MASK = 2  # any of the eight will do for random bytes; trying all of them costs 5 ms of the 6 that a code takes
 _EVENTS = "Events of type `login`: id is the version, data a Login. Ends after a final state."
-_REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
     200: {
         "description": "An active session serves: `reused` is true, nobody has to scan.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/StartedLoginView"}}},
@@ -55,7 +56,7 @@ _REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 @logins.input(StartHeaders, location="headers", arg_name="headers")
 @logins.input(NewLoginBody, arg_name="body")
 @logins.output(StartedLoginView, status_code=202, description="On its way.")
-@logins.doc(responses=_REUSED)
+@logins.doc(responses=REUSED)
 def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, int, dict[str, str]]:
     """Start a login
 
@@ -261,8 +262,7 @@ def _view(login_id: str, opened: ExitStack) -> tuple[Viewer, LoginView]:
 
 
 def _show(started: StartedLogin) -> StartedLoginView:
-    page_url = f"{parts().core.settings.public_url.rstrip('/')}/login/{started.login.id}#{started.client_secret}"
-    return StartedLoginView(**dict(started.login), client_secret=started.client_secret, page_url=page_url)
+    return show_started(started, public_url=parts().core.settings.public_url)
 
 
 def _limit_answers(login_id: str, kind: str) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from pydantic import BaseModel
 
 from app.errors import NotFound
-from app.metrics import StateCollector
+from app.metrics_state import StateCollector
 from web.openapi import answers, answers_problems
 from web.parts import parts
 from web.problems import problem
@@ -108,11 +108,15 @@ def _for_operators() -> bool:
 
 def _scraped_registry() -> CollectorRegistry:
     """What one scrape shows: the counts of all processes of this server, and the state of the database, once."""
-    registry = CollectorRegistry()
+    core, registry = parts().core, CollectorRegistry()
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         # The files hold what every process counted, this one too: its own registry on top would count it twice.
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     else:
-        registry.register(parts().core.registry)
-    registry.register(StateCollector(parts().core.transaction, parts().core.redis))
+        registry.register(core.registry)
+    registry.register(
+        StateCollector(
+            core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=core.settings.s3_bucket is not None
+        )
+    )
     return registry

@@ -6,20 +6,21 @@ It is the same for everybody: the secret is in the fragment, which never comes h
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from apiflask import APIBlueprint
 from flask import Response, make_response, render_template, request
+from markupsafe import Markup
 
 from app.errors import Unavailable
 from app.logins.page import LoginPage, read_page
 from web.dial_codes import DIAL_CODES
-from web.page_texts import LANGUAGES, TEXTS, is_right_to_left
+from web.page_texts import LANGUAGES, TEXTS, choose_language, is_right_to_left
 from web.parts import parts
 
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
-_FALLBACK = "en"
 # Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
 _READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
 
@@ -31,38 +32,61 @@ def show_login(login_id: str) -> Response:
         known = read_page(parts().core, login_id=login_id)
     except Unavailable:
         known = LoginPage()  # the page will say so by itself
+    return render_login_page(known, frame_ancestors=known.origin or "'none'", settings={"loginId": login_id})
+
+
+def render_login_page(
+    known: LoginPage,
+    *,
+    frame_ancestors: str,
+    settings: Mapping[str, object],
+    telegram_script: str | None = None,
+) -> Response:
+    """Render the page that shows a login.
+
+    Args:
+        frame_ancestors: whose pages may embed it, as the policy names them.
+        settings: what the page's script has to know beside what both kinds of the page share.
+        telegram_script: where Telegram's own script is, for the page inside Telegram; None: it is an ordinary page.
+    """
     language = _language(known.locale)
     return render_page(
         "login.html",
-        frame_ancestor=known.origin,
+        frame_ancestors=frame_ancestors,
+        script_source=telegram_script,
         known=known,
         accent=_accent(known),
         language=language,
         languages=LANGUAGES,
         direction="rtl" if is_right_to_left(language) else "ltr",
         texts=TEXTS[language],
+        fill=_fill,
         settings={
-            "loginId": login_id,
             "application": known.application or "",
             "origin": known.origin,
             "disabled": known.disabled,
             "dialCodes": DIAL_CODES,
             "texts": TEXTS[language],
+            **settings,
         },
     )
 
 
-def render_page(template: str, *, frame_ancestor: str | None = None, **values: object) -> Response:
+def render_page(
+    template: str, *, frame_ancestors: str = "'none'", script_source: str | None = None, **values: object
+) -> Response:
     """Render a self-contained page under a policy that runs and loads nothing else.
 
     Args:
-        frame_ancestor: the origin whose pages may embed this one; None: nobody's.
+        frame_ancestors: whose pages may embed it, as the policy names them.
+        script_source: the one script from elsewhere that may run; None: there is none.
     """
-    nonce, ancestors = secrets.token_urlsafe(16), frame_ancestor or "'none'"
-    response = make_response(render_template(template, nonce=nonce, **values))
+    nonce = secrets.token_urlsafe(16)
+    scripts = " ".join(filter(None, (f"'nonce-{nonce}'", script_source)))
+    response = make_response(render_template(template, nonce=nonce, script_source=script_source, **values))
     response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
-        f"base-uri 'none'; form-action 'none'; frame-ancestors {ancestors}"
+        f"default-src 'none'; script-src {scripts}; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
+        f"base-uri 'none'; form-action 'none'; frame-ancestors {frame_ancestors}"
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
@@ -71,11 +95,14 @@ def render_page(template: str, *, frame_ancestor: str | None = None, **values: o
 
 def _language(locale: str | None) -> str:
     """The one that the person chose, else the login's own, else the browser's, as far as there are texts for it."""
-    for wanted in (request.args.get("lang"), locale):
-        language = (wanted or "").partition("-")[0].lower()
-        if language in TEXTS:
-            return language
-    return request.accept_languages.best_match(list(TEXTS), _FALLBACK)
+    accepted = (tag for tag, quality in request.accept_languages if quality > 0)
+    return choose_language([request.args.get("lang"), locale, *accepted])
+
+
+def _fill(text: str, name: str, value: str) -> Markup:
+    """A text with one place filled in; what may be written the other way round turns nothing around it."""
+    before, _, after = text.partition(f"{{{name}}}")
+    return Markup("{}<bdi>{}</bdi>{}").format(before, value, after)
 
 
 def _accent(known: LoginPage) -> dict[str, Any] | None:

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr,
 from app.clock import Timestamp
 from app.sessions.read import SessionStatus
 from app.sessions.store import OWN_HOLDER_PREFIX
-from web.parsing import Body, Query, storable
+from app.storable import storable
+from app.telegram.session_formats import SessionFormat
+from web.parsing import Body, Query
 from web.views.login_bodies import TelegramUserId
 
 
@@ -38,7 +40,12 @@ class SessionsQuery(Query):
 class NewSessionBody(Body):
     """A session to import."""
 
-    session_string: SecretStr = Field(min_length=1, max_length=1024, description="A Telethon string session.")
+    session_string: SecretStr = Field(
+        min_length=1,
+        max_length=1024,
+        description="A string session of Telethon, Pyrogram (Kurigram), GramJS or mtcute.",
+    )
+    format: SessionFormat | None = Field(default=None, description="Whose form it has; recognised when it is not said.")
     telegram_user_id: TelegramUserId | None = Field(
         default=None, description="Whose it must be. Anybody else's is refused and erased, and not logged out."
     )
@@ -85,6 +92,7 @@ class NewLeaseBody(Body):
     purpose: Annotated[str, Field(max_length=200), AfterValidator(storable)] | None = Field(
         default=None, description="Why, for the audit."
     )
+    format: SessionFormat = Field(default="telethon", description="Whose form session_string is to have.")
 
 
 class RenewLeaseBody(Body):

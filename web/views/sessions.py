@@ -53,6 +53,7 @@ def post_session(body: NewSessionBody) -> SessionView:
         parts().core,
         tenant_id=caller.tenant_id,
         session_string=body.session_string.get_secret_value(),
+        session_format=body.format,
         telegram_user_id=body.telegram_user_id,
         actor=caller.actor,
     )

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from apiflask import APIBlueprint
+from flask import Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from app.errors import Forbidden
 from app.logins.start import hint_cancelled
 from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
-from app.tenants.keys import ApiKeyView, NewApiKeyView, Scope, change_api_key, create_api_key, list_api_keys
+from app.purging import PurgeView, read_purge, request_purge
+from app.storable import Storable
+from app.tenants.changes import OperatorChanges
+from app.tenants.keys import SCOPES, ApiKeyView, NewApiKeyView, Scope, change_api_key, create_api_key, list_api_keys
+from app.tenants.own_settings import TenantSettingsView, change_tenant, read_tenant_settings
 from app.tenants.store import (
     TENANT_ID_PATTERN,
     TenantView,
     create_tenant,
     enable_tenant,
     list_tenants,
-    read_tenant,
-    rename_tenant,
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
-from web.parsing import Body, Storable
+from web.parsing import Body, Query
 from web.parts import parts
 
 tenants = APIBlueprint("tenants", __name__, url_prefix="/v1/tenants", tag="Tenants")
@@ -39,17 +42,22 @@ class NewTenantBody(Body):
     name: Annotated[Name, Field(min_length=1)]
 
 
-class TenantChangesBody(Body):
+class TenantChangesBody(OperatorChanges):
     """What is to change; what is left out stays."""
 
-    name: Annotated[Name, Field(min_length=1)] | None = None
     disabled: bool | None = Field(default=None, description="true: as DELETE does; false: its API keys work again.")
+
+
+class DeleteTenantQuery(Query):
+    """How far it goes."""
+
+    purge: bool = Field(default=False, description="Erase all that is kept of it, for good.")
 
 
 class NewApiKeyBody(Body):
     """An API key to be."""
 
-    scopes: list[Scope] = Field(min_length=1, max_length=7)
+    scopes: list[Scope] = Field(min_length=1, max_length=len(SCOPES))
     name: Name = ""
     expires_at: Moment | None = Field(default=None, description="When it stops working by itself.")
     networks: Networks = Field(default_factory=list, description="Where it may be used from, as CIDR; none: anywhere.")
@@ -75,6 +83,14 @@ class ApiKeyList(BaseModel):
     data: list[ApiKeyView]
 
 
+_PURGING: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
+    202: {
+        "description": "With `purge=true`: the purge as it stands.",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/PurgeView"}}},
+    }
+}
+
+
 @tenants.get("")
 @needs("admin")
 @tenants.output(TenantList)
@@ -95,38 +111,61 @@ def post_tenant(body: NewTenantBody) -> TenantView:
 
 @tenants.get("/<id:tenant_id>")
 @needs("admin")
-@tenants.output(TenantView)
-def get_one_tenant(tenant_id: str) -> TenantView:
+@tenants.output(TenantSettingsView)
+def get_one_tenant(tenant_id: str) -> TenantSettingsView:
     """Read a tenant"""
-    return read_tenant(parts().core.transaction, tenant_id=tenant_id)
+    return read_tenant_settings(parts().core, tenant_id=tenant_id)
 
 
 @tenants.delete("/<id:tenant_id>")
 @needs("admin")
+@tenants.input(DeleteTenantQuery, location="query", arg_name="query")
+@tenants.doc(responses=_PURGING)
 @tenants.output(TenantView)
-def delete_tenant(tenant_id: str) -> TenantView:
-    """Disable a tenant
+def delete_tenant(tenant_id: str, query: DeleteTenantQuery) -> TenantView | Response:
+    """Disable a tenant, or purge it
 
     Its API keys stop working at once, its open streams end, its logins are cancelled and its leases shortened. Its sessions and
     its audit stay.
+
+    With `purge=true` all of it goes: its sessions are logged out at Telegram, then its backups (all versions) and its rows are
+    erased; the audit stays for its own retention. That takes minutes: read the report at `/v1/tenants/{tenant_id}/purge`.
     """
-    return _disable(tenant_id)
+    if not query.purge:
+        return _disable(tenant_id)
+    started = request_purge(parts().core, tenant_id=tenant_id, actor=current_caller().actor)
+    if started.disabled is not None:
+        hint_cancelled(parts().core, started.disabled.cancelled)
+    return Response(started.purge.model_dump_json(), status=202, mimetype="application/json")
+
+
+@tenants.get("/<id:tenant_id>/purge")
+@needs("admin")
+@tenants.output(PurgeView)
+def get_purge(tenant_id: str) -> PurgeView:
+    """Read a tenant's purge
+
+    How far it is, or what it came to. Stays when the tenant is gone.
+    """
+    return read_purge(parts().core.transaction, tenant_id=tenant_id)
 
 
 @tenants.patch("/<id:tenant_id>")
 @needs("admin")
 @tenants.input(TenantChangesBody, arg_name="body")
-@tenants.output(TenantView)
-def patch_tenant(tenant_id: str, body: TenantChangesBody) -> TenantView:
-    """Rename, disable or enable a tenant"""
-    transaction, actor = parts().core.transaction, current_caller().actor
-    if body.name is not None:
-        rename_tenant(transaction, actor=actor, tenant_id=tenant_id, name=body.name)
+@tenants.output(TenantSettingsView)
+def patch_tenant(tenant_id: str, body: TenantChangesBody) -> TenantSettingsView:
+    """Change a tenant's settings, disable or enable it
+
+    The settings are those of `PATCH /v1/tenant`, all of them, and how long its sessions may stay unused.
+    """
+    core, actor = parts().core, current_caller().actor
+    change_tenant(core, actor=actor, tenant_id=tenant_id, changes=body)
     if body.disabled is True:
-        return _disable(tenant_id)
+        _disable(tenant_id)
     if body.disabled is False:
-        return enable_tenant(transaction, actor=actor, tenant_id=tenant_id)
-    return read_tenant(transaction, tenant_id=tenant_id)
+        enable_tenant(core.transaction, actor=actor, tenant_id=tenant_id)
+    return read_tenant_settings(core, tenant_id=tenant_id)
 
 
 @tenants.get("/<id:tenant_id>/api-keys")

@@ -7,6 +7,7 @@ from typing import Annotated
 from apiflask import APIBlueprint
 from pydantic import AwareDatetime, BaseModel, Field
 
+from app.storable import Storable
 from app.webhooks.endpoints import (
     NewWebhookView,
     WebhookView,
@@ -29,7 +30,7 @@ from app.webhooks.replays import (
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
-from web.parsing import Body, Query, Storable
+from web.parsing import Body, Query
 from web.parts import parts
 
 webhooks = APIBlueprint("webhooks", __name__, url_prefix="/v1/webhooks", tag="Webhooks")

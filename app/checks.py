@@ -1,4 +1,4 @@
-"""The dependencies of a web process, as readiness checks."""
+"""The dependencies of a process, as readiness checks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from sqlalchemy import text
 from app import migrations
 from app.core import Core
 from app.errors import AppError
+from app.readiness import Check
 from app.redis_state import INBOX_CHANNEL
 from app.vault.sealing import Place
-from web.readiness import Check
 
 
 class _Down(AppError):

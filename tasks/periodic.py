@@ -1,0 +1,45 @@
+"""The form of a task that beat sends: it does its work or puts it off, and tells when it last succeeded.
+
+It makes no events: such tasks come every few seconds, and would push out of Flower's memory what somebody may look for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from app.errors import Permanent, Transient, Unavailable
+from app.logs import get_logger
+from app.periodic import record_success
+from tasks.bootsteps import parts
+from tasks.celery_app import celery_app
+
+_log = get_logger(__name__)
+
+
+def periodic_task(name: str) -> Callable[[Callable[[], None]], Any]:
+    """Register a task that beat sends.
+
+    What is away puts the work off until the next run, and what somebody has to mend first refuses it. Both are logged, and
+    neither is a success.
+
+    Args:
+        name: one of ``PERIODIC_TASKS``.
+    """
+
+    def register(work: Callable[[], None]) -> Any:
+        @wraps(work)
+        def run() -> None:
+            try:
+                work()
+            except (Transient, Unavailable) as exc:
+                _log.warning("periodic.put_off", task=name, detail=exc.detail)
+            except Permanent as exc:
+                _log.error("periodic.refused", task=name, code=exc.code, detail=exc.detail)
+            else:
+                record_success(parts.core.redis, name)
+
+        return celery_app.task(name=name, ignore_result=True, send_events=False)(run)
+
+    return register
