@@ -75,7 +75,7 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in client/pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
 
 .PHONY: sbom

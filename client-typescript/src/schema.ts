@@ -44,6 +44,47 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/miniapp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show the hosted page inside Telegram
+         * @description For a bot's buttons and menu. There is none without `TELEGRAM_BOT_TOKEN` or `TELEGRAM_BOT_ID`.
+         */
+        get: operations["show_mini_app"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/miniapp/logins": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start the login of whoever opened the Mini App
+         * @description `init_data` is proof of who that is: only this account may log in. It is taken for an hour, and always leads to the same
+         *     login.
+         */
+        post: operations["start_from_mini_app"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/readyz": {
         parameters: {
             query?: never;
@@ -468,9 +509,10 @@ export interface paths {
         head?: never;
         /**
          * Change your own tenant
-         * @description The scope is that of whoever connects your application to Latchkey: these settings say where people are led.
+         * @description What Telegram is told (`api_id`, the device names, the proxy) is for logins that begin from now on: sessions keep what they
+         *     were made with.
          *
-         *     Needs the scope `webhooks`.
+         *     `name`, `brand`, `redirect_urls` and `origins` need the scope `webhooks`; `api_id`, `api_hash` and the device names `identity`; `proxy` `admin`.
          */
         patch: operations["patch_own_tenant"];
         trace?: never;
@@ -514,9 +556,12 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Disable a tenant
+         * Disable a tenant, or purge it
          * @description Its API keys stop working at once, its open streams end, its logins are cancelled and its leases shortened. Its sessions and
          *     its audit stay.
+         *
+         *     With `purge=true` all of it goes: its sessions are logged out at Telegram, then its backups (all versions) and its rows are
+         *     erased; the audit stays for its own retention. That takes minutes: read the report at `/v1/tenants/{tenant_id}/purge`.
          *
          *     Needs the scope `admin`.
          */
@@ -524,8 +569,10 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Rename, disable or enable a tenant
-         * @description Needs the scope `admin`.
+         * Change a tenant's settings, disable or enable it
+         * @description The settings are those of `PATCH /v1/tenant`, all of them, and how long its sessions may stay unused.
+         *
+         *     Needs the scope `admin`.
          */
         patch: operations["patch_tenant"];
         trace?: never;
@@ -581,6 +628,28 @@ export interface paths {
          * @description Needs the scope `admin`.
          */
         patch: operations["patch_key"];
+        trace?: never;
+    };
+    "/v1/tenants/{tenant_id}/purge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read a tenant's purge
+         * @description How far it is, or what it came to. Stays when the tenant is gone.
+         *
+         *     Needs the scope `admin`.
+         */
+        get: operations["get_purge"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/webhooks": {
@@ -782,7 +851,7 @@ export interface components {
             /** Key Prefix */
             key_prefix: string;
             /** Scopes */
-            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "admin")[];
+            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "identity" | "admin")[];
             /**
              * Created At
              * Format: date-time
@@ -1112,12 +1181,24 @@ export interface components {
             phone?: string | null;
         };
         /**
+         * MiniAppBody
+         * @description Who opened the Mini App.
+         */
+        MiniAppBody: {
+            /**
+             * Init Data
+             * Format: password
+             * @description `Telegram.WebApp.initData`, as it is: Telegram signed it.
+             */
+            init_data: string;
+        };
+        /**
          * NewApiKeyBody
          * @description An API key to be.
          */
         NewApiKeyBody: {
             /** Scopes */
-            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "admin")[];
+            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "identity" | "admin")[];
             /**
              * Name
              * @default
@@ -1149,7 +1230,7 @@ export interface components {
             /** Key Prefix */
             key_prefix: string;
             /** Scopes */
-            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "admin")[];
+            scopes: ("logins" | "sessions:read" | "sessions:open" | "sessions:write" | "webhooks" | "audit" | "identity" | "admin")[];
             /**
              * Created At
              * Format: date-time
@@ -1187,6 +1268,13 @@ export interface components {
              * @default null
              */
             purpose?: string | null;
+            /**
+             * Format
+             * @description Whose form session_string is to have.
+             * @default telethon
+             * @enum {string}
+             */
+            format?: "telethon" | "pyrogram" | "gramjs" | "mtcute";
         };
         /**
          * NewLoginBody
@@ -1232,7 +1320,7 @@ export interface components {
             replace?: boolean;
             /**
              * Locale
-             * @description The hosted page's language: en or ru, others fall back to en.
+             * @description The hosted page's language, such as pt-BR; one that it does not speak is the browser's choice.
              * @default null
              */
             locale?: string | null;
@@ -1264,9 +1352,15 @@ export interface components {
             /**
              * Session String
              * Format: password
-             * @description A Telethon string session.
+             * @description A string session of Telethon, Pyrogram (Kurigram), GramJS or mtcute.
              */
             session_string: string;
+            /**
+             * Format
+             * @description Whose form it has; recognised when it is not said.
+             * @default null
+             */
+            format?: ("telethon" | "pyrogram" | "gramjs" | "mtcute") | null;
             /**
              * Telegram User Id
              * @description Whose it must be. Anybody else's is refused and erased, and not logged out.
@@ -1357,6 +1451,41 @@ export interface components {
              * @description Which pages may embed the hosted page.
              */
             origins: string[];
+            /**
+             * Api Id
+             * @description Of new logins; null: the installation's own.
+             */
+            api_id: number | null;
+            /**
+             * Api Hash Set
+             * @description Whether there is one of the tenant's own. It is never shown.
+             */
+            api_hash_set: boolean;
+            /**
+             * Device Model
+             * @description Of new sessions; null: the installation's own.
+             */
+            device_model: string | null;
+            /**
+             * System Version
+             * @description Of new sessions; null: the installation's own.
+             */
+            system_version: string | null;
+            /**
+             * App Version
+             * @description Of new sessions; null: the installation's own.
+             */
+            app_version: string | null;
+            /**
+             * Proxy Set
+             * @description Whether new logins go through a proxy of the tenant's own. It is never shown.
+             */
+            proxy_set: boolean;
+            /**
+             * Session Max Idle Days
+             * @description Unused sessions are logged out after so many days, 0: never; null: the installation's own.
+             */
+            session_max_idle_days: number | null;
             /** @description Set by whoever runs this installation. */
             limits: components["schemas"]["Limits"];
         };
@@ -1391,6 +1520,34 @@ export interface components {
         Limits: {
             /** Logins Per Minute */
             logins_per_minute: number;
+            /** Reads Per Minute */
+            reads_per_minute: number;
+            /**
+             * Changes Per Minute
+             * @description All other calls, each kind for itself; opened sessions as well.
+             */
+            changes_per_minute: number;
+            /**
+             * Answers Per Minute
+             * @description Passwords, codes, resends and switches, each of one login.
+             */
+            answers_per_minute: number;
+            /**
+             * Codes Per Phone Per Hour
+             * @description Over all tenants.
+             */
+            codes_per_phone_per_hour: number;
+            /** Waiting Logins */
+            waiting_logins: number;
+            /**
+             * Streams
+             * @description Streams and long polls that are open at once, in one process.
+             */
+            streams: number;
+            /** Streams Per Login */
+            streams_per_login: number;
+            /** Webhooks */
+            webhooks: number;
         };
         /**
          * PasswordBody
@@ -1402,6 +1559,80 @@ export interface components {
              * Format: password
              */
             password: string;
+        };
+        /**
+         * Purge
+         * @description A purge as it stands.
+         *
+         *     ``sessions`` to ``webhook_events`` count rows that there were; ``left`` counts log-outs still to do; ``given_up`` those that
+         *     could not be done. ``backups_deleted`` counts objects in the bucket, with old versions; ``backups_kept`` those that the
+         *     bucket would not delete (a lock, say). ``audit_events_kept`` go when their retention ends.
+         */
+        Purge: {
+            /** Tenant Id */
+            tenant_id: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "purging" | "purged";
+            /**
+             * Requested At
+             * Format: date-time
+             */
+            requested_at: string;
+            /** Finished At */
+            finished_at: string | null;
+            /**
+             * Sessions
+             * @default 0
+             */
+            sessions?: number;
+            /**
+             * Logins
+             * @default 0
+             */
+            logins?: number;
+            /**
+             * Api Keys
+             * @default 0
+             */
+            api_keys?: number;
+            /**
+             * Webhooks
+             * @default 0
+             */
+            webhooks?: number;
+            /**
+             * Webhook Events
+             * @default 0
+             */
+            webhook_events?: number;
+            /**
+             * Left
+             * @default 0
+             */
+            left?: number;
+            /**
+             * Given Up
+             * @default 0
+             */
+            given_up?: number;
+            /**
+             * Backups Deleted
+             * @default 0
+             */
+            backups_deleted?: number;
+            /**
+             * Backups Kept
+             * @default 0
+             */
+            backups_kept?: number;
+            /**
+             * Audit Events Kept
+             * @default 0
+             */
+            audit_events_kept?: number;
         };
         /**
          * QueuedEvent
@@ -1684,7 +1915,7 @@ export interface components {
              */
             name?: string | null;
             /** @default null */
-            brand?: components["schemas"]["BrandBody"] | null;
+            brand?: components["schemas"]["BrandChanges"] | null;
             /**
              * Redirect Urls
              * @default null
@@ -1695,12 +1926,48 @@ export interface components {
              * @default null
              */
             origins?: string[] | null;
+            /**
+             * Api Id
+             * @description Your own application's at Telegram, with its api_hash. New logins use it; sessions keep the one that they were made with. null: the installation's.
+             * @default null
+             */
+            api_id?: number | null;
+            /**
+             * Api Hash
+             * @description Goes with api_id. Sealed, and never shown again.
+             * @default null
+             */
+            api_hash?: string | null;
+            /**
+             * Device Model
+             * @description What Telegram lists under Devices, of new sessions. null: the installation's.
+             * @default null
+             */
+            device_model?: string | null;
+            /**
+             * System Version
+             * @description As device_model. null: the installation's.
+             * @default null
+             */
+            system_version?: string | null;
+            /**
+             * App Version
+             * @description As device_model. null: the installation's.
+             * @default null
+             */
+            app_version?: string | null;
+            /**
+             * Proxy
+             * @description The way to Telegram for new logins: socks5://user:password@host:1080 (or socks4, http). Sealed, and never shown again. null: the installation's.
+             * @default null
+             */
+            proxy?: string | null;
         };
         /**
-         * BrandBody
+         * BrandChanges
          * @description How the hosted page shows the tenant; what is left out is not set.
          */
-        BrandBody: {
+        BrandChanges: {
             /**
              * Name
              * @default null
@@ -1729,6 +1996,60 @@ export interface components {
              * @default null
              */
             name?: string | null;
+            /** @default null */
+            brand?: components["schemas"]["BrandChanges"] | null;
+            /**
+             * Redirect Urls
+             * @default null
+             */
+            redirect_urls?: string[] | null;
+            /**
+             * Origins
+             * @default null
+             */
+            origins?: string[] | null;
+            /**
+             * Api Id
+             * @description Your own application's at Telegram, with its api_hash. New logins use it; sessions keep the one that they were made with. null: the installation's.
+             * @default null
+             */
+            api_id?: number | null;
+            /**
+             * Api Hash
+             * @description Goes with api_id. Sealed, and never shown again.
+             * @default null
+             */
+            api_hash?: string | null;
+            /**
+             * Device Model
+             * @description What Telegram lists under Devices, of new sessions. null: the installation's.
+             * @default null
+             */
+            device_model?: string | null;
+            /**
+             * System Version
+             * @description As device_model. null: the installation's.
+             * @default null
+             */
+            system_version?: string | null;
+            /**
+             * App Version
+             * @description As device_model. null: the installation's.
+             * @default null
+             */
+            app_version?: string | null;
+            /**
+             * Proxy
+             * @description The way to Telegram for new logins: socks5://user:password@host:1080 (or socks4, http). Sealed, and never shown again. null: the installation's.
+             * @default null
+             */
+            proxy?: string | null;
+            /**
+             * Session Max Idle Days
+             * @description Unused sessions are logged out after so many days; 0: never. null: the installation's.
+             * @default null
+             */
+            session_max_idle_days?: number | null;
             /**
              * Disabled
              * @description true: as DELETE does; false: its API keys work again.
@@ -1753,6 +2074,71 @@ export interface components {
             id: string;
             /** Name */
             name: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Disabled At */
+            disabled_at: string | null;
+        };
+        /**
+         * TenantSettings
+         * @description A tenant, as whoever runs the installation sees it.
+         */
+        TenantSettings: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string;
+            brand: components["schemas"]["Brand"];
+            /**
+             * Redirect Urls
+             * @description Where the hosted page may lead when a login is over.
+             */
+            redirect_urls: string[];
+            /**
+             * Origins
+             * @description Which pages may embed the hosted page.
+             */
+            origins: string[];
+            /**
+             * Api Id
+             * @description Of new logins; null: the installation's own.
+             */
+            api_id: number | null;
+            /**
+             * Api Hash Set
+             * @description Whether there is one of the tenant's own. It is never shown.
+             */
+            api_hash_set: boolean;
+            /**
+             * Device Model
+             * @description Of new sessions; null: the installation's own.
+             */
+            device_model: string | null;
+            /**
+             * System Version
+             * @description Of new sessions; null: the installation's own.
+             */
+            system_version: string | null;
+            /**
+             * App Version
+             * @description Of new sessions; null: the installation's own.
+             */
+            app_version: string | null;
+            /**
+             * Proxy Set
+             * @description Whether new logins go through a proxy of the tenant's own. It is never shown.
+             */
+            proxy_set: boolean;
+            /**
+             * Session Max Idle Days
+             * @description Unused sessions are logged out after so many days, 0: never; null: the installation's own.
+             */
+            session_max_idle_days: number | null;
+            /** @description Set by whoever runs this installation. */
+            limits: components["schemas"]["Limits"];
             /**
              * Created At
              * Format: date-time
@@ -1807,7 +2193,7 @@ export interface components {
             status: number;
             detail: string;
             /** @enum {string} */
-            code: "bad_request" | "unauthenticated" | "init_data_invalid" | "init_data_expired" | "forbidden" | "network_not_allowed" | "not_found" | "method_not_allowed" | "conflict" | "idempotency_key_reused" | "login_final" | "no_qr" | "not_waiting_for_password" | "not_waiting_for_code" | "cannot_switch" | "cannot_start_again" | "session_leased" | "session_not_active" | "session_exists" | "lease_lost" | "tenant_exists" | "too_many_webhooks" | "tenant_disabled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "invalid_request" | "headers_too_large" | "rate_limited" | "internal_error" | "unavailable" | "not_ready";
+            code: "bad_request" | "unauthenticated" | "init_data_invalid" | "init_data_expired" | "forbidden" | "network_not_allowed" | "not_found" | "method_not_allowed" | "request_timeout" | "conflict" | "idempotency_key_reused" | "login_final" | "no_qr" | "not_waiting_for_password" | "not_waiting_for_code" | "cannot_switch" | "cannot_start_again" | "session_leased" | "session_not_active" | "session_exists" | "lease_lost" | "tenant_exists" | "too_many_webhooks" | "tenant_disabled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "invalid_request" | "headers_too_large" | "rate_limited" | "internal_error" | "unavailable" | "not_ready";
             request_id: string | null;
             errors?: {
                 field: string;
@@ -1839,6 +2225,7 @@ export type Code = components['schemas']['Code'];
 export type Password = components['schemas']['Password'];
 export type Qr = components['schemas']['QR'];
 export type MethodBody = components['schemas']['MethodBody'];
+export type MiniAppBody = components['schemas']['MiniAppBody'];
 export type NewApiKeyBody = components['schemas']['NewApiKeyBody'];
 export type NewApiKey = components['schemas']['NewApiKey'];
 export type NewLeaseBody = components['schemas']['NewLeaseBody'];
@@ -1851,6 +2238,7 @@ export type OwnTenant = components['schemas']['OwnTenant'];
 export type Brand = components['schemas']['Brand'];
 export type Limits = components['schemas']['Limits'];
 export type PasswordBody = components['schemas']['PasswordBody'];
+export type Purge = components['schemas']['Purge'];
 export type QueuedEvent = components['schemas']['QueuedEvent'];
 export type Readiness = components['schemas']['Readiness'];
 export type Check = components['schemas']['Check'];
@@ -1865,10 +2253,11 @@ export type LeaseHolder = components['schemas']['LeaseHolder'];
 export type Session = components['schemas']['Session'];
 export type StartedLogin = components['schemas']['StartedLogin'];
 export type TenantChanges = components['schemas']['TenantChanges'];
-export type BrandBody = components['schemas']['BrandBody'];
+export type BrandChanges = components['schemas']['BrandChanges'];
 export type TenantChangesBody = components['schemas']['TenantChangesBody'];
 export type TenantList = components['schemas']['TenantList'];
 export type Tenant = components['schemas']['Tenant'];
+export type TenantSettings = components['schemas']['TenantSettings'];
 export type WebhookList = components['schemas']['WebhookList'];
 export type Webhook = components['schemas']['Webhook'];
 export type Problem = components['schemas']['Problem'];
@@ -1910,6 +2299,162 @@ export interface operations {
                 };
                 content: {
                     "text/plain": string;
+                };
+            };
+        };
+    };
+    show_mini_app: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    start_from_mini_app: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["MiniAppBody"];
+            };
+        };
+        responses: {
+            /** @description An active session serves: `reused` is true, nobody has to scan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedLogin"];
+                };
+            };
+            /** @description On its way. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedLogin"];
+                };
+            };
+            /** @description `bad_request`: The request cannot be read: its body is not JSON, say. Mend it. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `init_data_expired`: The Mini App's initData is too old. Open the Mini App anew.
+             *
+             *     `init_data_invalid`: The Mini App's initData was not signed by the bot. Open the Mini App anew.
+             */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `tenant_disabled`: The tenant is disabled. Enable it first. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type`: The body is of another type. Send application/json. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Something that Latchkey needs is away; nothing was done. Try again after Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -2085,6 +2630,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2459,6 +3013,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_waiting_for_code`: The login does not wait for a code. Look at its status. */
             409: {
                 headers: {
@@ -2730,6 +3293,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `cannot_switch`: The login cannot go another way now: it waits for a password, or is over. Look at its status. */
             409: {
                 headers: {
@@ -2843,6 +3415,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3194,6 +3775,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `session_exists`: The auth key is a session already, or its user has an active one. Revoke that first. */
             409: {
                 headers: {
@@ -3296,6 +3886,15 @@ export interface operations {
              *     `network_not_allowed`: The API key may not be used from this address. Use it from its networks.
              */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3556,6 +4155,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /**
              * @description `session_leased`: Somebody else holds the session until expires_at. Come back then.
              *
@@ -3674,6 +4282,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4024,6 +4641,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
             413: {
                 headers: {
@@ -4184,6 +4810,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `tenant_exists`: There is a tenant of that id. Choose another. */
             409: {
                 headers: {
@@ -4257,7 +4892,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["TenantSettings"];
                 };
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
@@ -4313,7 +4948,9 @@ export interface operations {
     };
     delete_tenant: {
         parameters: {
-            query?: never;
+            query?: {
+                purge?: boolean;
+            };
             header?: never;
             path: {
                 tenant_id: string;
@@ -4329,6 +4966,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Tenant"];
+                };
+            };
+            /** @description With `purge=true`: the purge as it stands. */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Purge"];
                 };
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
@@ -4355,6 +5001,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4403,7 +5058,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Tenant"];
+                    "application/json": components["schemas"]["TenantSettings"];
                 };
             };
             /** @description `bad_request`: The request cannot be read: its body is not JSON, say. Mend it. */
@@ -4439,6 +5094,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4621,6 +5285,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4821,6 +5494,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
             413: {
                 headers: {
@@ -4841,6 +5523,77 @@ export interface operations {
             };
             /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Something that Latchkey needs is away; nothing was done. Try again after Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_purge: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                tenant_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Purge"];
+                };
+            };
+            /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: The API key lacks the scope. Use another key.
+             *
+             *     `network_not_allowed`: The API key may not be used from this address. Use it from its networks.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4974,6 +5727,15 @@ export interface operations {
              *     `network_not_allowed`: The API key may not be used from this address. Use it from its networks.
              */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5243,6 +6005,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
             413: {
                 headers: {
@@ -5502,6 +6273,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `request_timeout`: The body came too slowly. Send it within 10 s. */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
