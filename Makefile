@@ -58,8 +58,9 @@ bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name f
 	@$(BIN)/python -m bench $(ONLY)
 
 .PHONY: reference
-reference: $(INSTALLED) ## Write docs/openapi.json and docs/reference from the code
+reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeScript client's types (where npm is) from the code
 	@$(BIN)/python -m web.reference
+	@if command -v npm >/dev/null; then cd client-typescript && npm ci --ignore-scripts --silent && npm run --silent schema; fi
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
@@ -74,7 +75,7 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in client/pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
 
 .PHONY: sbom

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from .errors import LatchkeyUnavailable
+from .errors import LatchkeyUnavailable, NotFound
 from .problems import nonsense, read_problem
 from .steps import Answer, Flow, Pause, Request
 
@@ -64,7 +64,13 @@ def content(answer: Answer) -> bytes:
 
 
 def place(*parts: str) -> str:
-    """A path of version 1; parts that are ids are quoted."""
+    """A path of version 1; parts that are ids are quoted.
+
+    Raises:
+        NotFound: a part would be a step in the path instead of an id.
+    """
+    if {"", ".", ".."} & {*parts}:
+        raise NotFound("There is no such id.", code="not_found")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
 
 

@@ -24,7 +24,9 @@ class ServedWeb(AbstractContextManager["ServedWeb"]):
 
     def __exit__(self, *_: object) -> None:
         self.go_away()
-        core = self._app.extensions["latchkey"].core
+        parts = self._app.extensions["latchkey"]
+        parts.watch.close()
+        core = parts.core
         core.engine.dispose()
         core.redis.close()
 

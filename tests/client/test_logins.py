@@ -126,10 +126,9 @@ def test_what_is_refused_is_told_apart(latchkey: Latchkey, web: ServedWeb) -> No
     with pytest.raises(InvalidRequest) as invalid:
         latchkey.logins.start(method="code")
     assert invalid.value.errors == (("phone", "is needed with method code"),)
-    with pytest.raises(NotFound):
-        latchkey.logins.read("lgn_of_nobody")
-    with pytest.raises(NotFound):
-        latchkey.logins.read("../sessions")
+    for login_id in ("lgn_of_nobody", "../sessions", "..", ""):
+        with pytest.raises(NotFound):
+            latchkey.logins.read(login_id)
     latchkey.logins.start(idempotency_key="once")
     with pytest.raises(Conflict) as conflict:
         latchkey.logins.start(end_user_id="somebody", idempotency_key="once")
