@@ -41,6 +41,15 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
+    "description": "A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no "
+    "second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept.",
+}
+
 SECURITY_SCHEMES: dict[str, Any] = {
     "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key of this tenant: lk_…"},
     "LoginSecret": {
@@ -101,6 +110,9 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
         if parameter["in"] == "header":
             parameter["name"] = parameter["name"].title()
     codes = list(getattr(view, "problem_codes", ()))
+    if access is not None and "POST" in (rule.methods or ()):
+        operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        codes += ["idempotency_key_reused", "idempotency_key_in_use"]
     if access is not None:
         codes += _AUTHENTICATED
     if rule.arguments:

@@ -10,11 +10,26 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, true
 
-from app.models import FINAL_LOGIN_STATUSES, LeavingAuthKey, Login, LoginLink, TelegramSession, Tenant, WebhookEndpoint
+from app.models import (
+    FINAL_LOGIN_STATUSES,
+    IdempotencyKey,
+    LeavingAuthKey,
+    Login,
+    LoginLink,
+    TelegramSession,
+    Tenant,
+    WebhookEndpoint,
+)
 from app.vault.sealing import Place
 
 SealedModel = (
-    type[TelegramSession] | type[Login] | type[LeavingAuthKey] | type[LoginLink] | type[WebhookEndpoint] | type[Tenant]
+    type[TelegramSession]
+    | type[Login]
+    | type[LeavingAuthKey]
+    | type[LoginLink]
+    | type[WebhookEndpoint]
+    | type[Tenant]
+    | type[IdempotencyKey]
 )
 
 
@@ -86,7 +101,14 @@ TENANTS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS)
+ANSWERS = SealedTable(
+    model=IdempotencyKey,
+    noun="kept answer",
+    purposes={"body_sealed": "answer"},
+    at_rest=true(),
+    changes={},
+)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS, ANSWERS)
 
 
 def session_place(tenant_id: str, session_id: str) -> Place:
