@@ -458,16 +458,30 @@ class AuditSeal(Base):
 
 
 class IdempotencyKey(Base):
-    """Which login answered an ``Idempotency-Key``, kept for 24 h. Key and body are hashed under the installation's secret."""
+    """An ``Idempotency-Key`` and the answer that its request got, kept for 24 h and committed with the request's effect.
+
+    Key and request are hashed under the installation's secret, the answer's body is sealed: it may be a secret itself.
+    ``subject`` is the login, session or other thing whose id stands in the address.
+    """
 
     __tablename__ = "idempotency_keys"
 
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
-    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    body_hash: Mapped[bytes]
-    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"), index=True)
-    status_code: Mapped[int]
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    key_hash: Mapped[bytes]
+    request_hash: Mapped[bytes]
+    subject: Mapped[str | None]
+    status_code: Mapped[int | None]
+    headers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    body_sealed: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+    __table_args__ = (
+        Index("uq_idempotency_keys_tenant_id_key_hash", "tenant_id", "key_hash", unique=True),
+        Index("ix_idempotency_keys_subject", "subject"),
+        Index("ix_idempotency_keys_key_id_id", "key_id", "id"),
+    )
 
 
 class LoginLink(Base):
