@@ -92,6 +92,7 @@ def queue_login_event(db: DatabaseSession, login: Login) -> None:
             "reason": login.reason,
             "session_id": login.session_id,
             "telegram_user_id": login.telegram_user_id,
+            "end_user_id": login.end_user_id,
             "metadata": login.client_metadata,
         },
     )
