@@ -526,13 +526,17 @@ class WebhookEndpoint(Base):
 
 
 class WebhookMessage(Base):
-    """The outbox: an event that a tenant is to hear of, kept for replays. ``subject`` is the login or session it is of."""
+    """The outbox: an event that a tenant is to hear of, kept for replays. ``subject`` is the login or session it is of.
+
+    ``position`` is its place in the log (``app.webhooks.event_log``); NULL: it has none yet.
+    """
 
     __tablename__ = "webhook_outbox"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, Identity())
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    position: Mapped[int | None] = mapped_column(BigInteger)
     event: Mapped[str]
     subject: Mapped[str | None]
     payload: Mapped[dict[str, Any]]
@@ -541,6 +545,8 @@ class WebhookMessage(Base):
     __table_args__ = (
         Index("ix_webhook_outbox_created_at", "created_at"),
         Index("ix_webhook_outbox_tenant_id_created_at", "tenant_id", "created_at"),
+        Index("ix_webhook_outbox_tenant_id_position", "tenant_id", "position"),
+        Index("ix_webhook_outbox_without_position", "seq", postgresql_where=text("position IS NULL")),
     )
 
 

@@ -19,6 +19,7 @@ from app.tenants.keys import find_barred
 from app.tenants.limits import Limits
 from web.cross_origin import install_cross_origin
 from web.etags import install_etags
+from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
 from web.openapi import SECURITY_SCHEMES, install_openapi
@@ -99,6 +100,7 @@ def _build_parts(core: Core) -> Parts:
             read_versions=versions,
             find_barred=barred,
         ),
+        event_watch=EventWatch(transaction=core.transaction, find_barred=barred),
         stream_caps=StreamCaps(core.settings),
         readiness=Readiness(make_checks(core)),
         http_metrics=HttpMetrics(core.registry),

@@ -109,7 +109,8 @@ def get(login_id: str, query: WaitQuery) -> LoginView:
 def events(login_id: str) -> Response:
     """Stream a login's changes
 
-    Server-sent events: the Login at once, then after every change; a comment every 15 s.
+    Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
+    comes back is told the Login as it is: its last state is all that there is to know.
     """
     core, reader, streams = parts().core, current_reader(), parts().http_metrics.streams
     with ExitStack() as opened:
