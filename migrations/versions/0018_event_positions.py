@@ -1,13 +1,13 @@
 """events have a position, given out after their commit: what a stream of them goes by.
 
-Revision: 0017
+Revision: 0018
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
