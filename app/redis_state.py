@@ -22,6 +22,9 @@ INBOX_CHANNEL = "latchkey:login-inbox"
 SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
 
+PERIODIC_LOCK_PREFIX = "latchkey:periodic:"
+"""Before a periodic task's name: exists while it runs somewhere, and for seconds after its process died."""
+
 LAST_SUCCESS_KEY = "latchkey:last-success"
 """When each periodic task last succeeded, in Unix seconds, as a hash by the task's name."""
 
