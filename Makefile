@@ -13,6 +13,9 @@ JOBS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
+# A notice of MkDocs' theme about its successor, at every build.
+export NO_MKDOCS_2_WARNING := 1
+
 # Compiled once, not by every process at every start.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -41,13 +44,15 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, migration drift, reference drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, the documentation, migration drift, reference drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict docker-compose.yml deploy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/python -m docsite --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	$(BIN)/python -m web.reference --check
 	$(BIN)/python -m openapi_spec_validator docs/openapi.json
@@ -61,6 +66,12 @@ bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name f
 reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeScript client's types (where npm is) from the code
 	@$(BIN)/python -m web.reference
 	@if command -v npm >/dev/null; then cd client-typescript && npm ci --ignore-scripts --silent && npm run --silent schema; fi
+
+.PHONY: docs
+docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
+	@$(BIN)/python -m docsite
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "site/index.html"
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
@@ -113,7 +124,7 @@ prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter .venv-image .prometheus $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
+	@rm -rf .venv .venv-exporter .venv-image .prometheus site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

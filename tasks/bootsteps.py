@@ -17,7 +17,7 @@ from app.logins.worker import LoginWorker
 from app.metrics_tenants import know_tenants
 from app.readiness import Check, Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
-from tasks.consuming import Consumption
+from tasks.consuming import Consumption, Watchdog, end_this_process
 from tasks.operators import OperatorsServer
 
 
@@ -58,18 +58,18 @@ class Parts(bootsteps.StartStopStep):
 
 
 class MetricsServer(bootsteps.StartStopStep):
-    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set; ends a worker that takes nothing any more."""
 
     requires = (Parts,)
     server: OperatorsServer | None = None
 
     def start(self, worker: Any) -> None:
         """Start the server's thread."""
-        core = parts.core
+        core, consumption = parts.core, Consumption(worker)
+        consumption.follow()
+        Watchdog(consumption.standstill, end=end_this_process).start()
         if core.settings.metrics_port is None:
             return
-        consumption = Consumption(worker)
-        consumption.follow()
         checks = make_checks(core) | {"consuming": Check(consumption.ask)}
         del checks["login_workers"]  # another process's business
         self.server = OperatorsServer(
@@ -77,7 +77,6 @@ class MetricsServer(bootsteps.StartStopStep):
             core.settings.metrics_port,
             registry=core.registry,
             readiness=Readiness(checks),
-            stuck=consumption.stuck,
         )
 
     def stop(self, worker: Any) -> None:

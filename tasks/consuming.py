@@ -1,27 +1,43 @@
 """Whether a worker does what it is there for: it takes from its queues, and its loop goes round.
 
-A worker can be up, answer pings, and take nothing any more, after a broker was lost, say. Its health check asks here.
+A worker can be up, answer pings, and take nothing any more, after a broker was lost, say. Its health check asks here, and a
+watchdog ends a worker that nothing but a new start would help, so that whoever supervises it starts it again.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from celery.worker import state
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import ChannelError, KombuError
 from redis.exceptions import RedisError
 
 from app.errors import AppError
+from app.logs import get_logger
 
 STALLED_SECONDS = 30.0
 """How long messages may wait beside free threads, and how long the loop may be silent."""
 
-STUCK_SECONDS = 120.0
-"""How long something may be wrong beside a broker that answers, before whoever supervises the process should start another."""
+PATIENCE_SECONDS = 120.0
+"""How long a standstill that a new start would help is watched before the worker is ended."""
 
 _TICK_SECONDS = 1.0
+_LOOK_SECONDS = 10.0
+_LEAVE_SECONDS = 60.0
+
+_log = get_logger(__name__)
+
+
+class Standstill(NamedTuple):
+    """What is wrong, in a sentence, and whether a new start of the worker would help."""
+
+    sentence: str
+    wants_restart: bool = False
 
 
 class NotConsuming(AppError):
@@ -43,9 +59,8 @@ class Consumption:
         self._monotonic = monotonic
         self._queues = tuple(worker.app.amqp.queues.consume_from)
         self._ticked_at = monotonic()
-        self._taken = -1
+        self._taken = (-1, -1)
         self._waiting_since: float | None = None
-        self._wrong_since: float | None = None
 
     def follow(self) -> None:
         """Let the worker's loop show that it goes round."""
@@ -61,45 +76,29 @@ class Consumption:
         Raises:
             NotConsuming: something is wrong.
         """
-        if (fault := self.fault()) is not None:
-            raise NotConsuming(fault)
+        if (found := self.standstill()) is not None:
+            raise NotConsuming(found.sentence)
         return f"takes from {', '.join(self._queues)}"
 
-    def stuck(self) -> str | None:
-        """Say what has been wrong for so long, though the broker answers, that only a new process mends it; None: nothing."""
-        fault = self.fault()
-        if fault is None or not self._broker_answers():
-            self._wrong_since = None
-            return None
-        if self._wrong_since is None:
-            self._wrong_since = self._monotonic()
-        return fault if self._monotonic() - self._wrong_since > STUCK_SECONDS else None
-
-    def _broker_answers(self) -> bool:
-        try:
-            self._messages()
-        except (ChannelError, OperationalError, RedisError, OSError):
-            return False
-        return True
-
-    def fault(self) -> str | None:
-        """Say in a sentence what is wrong; None: all is well, as far as can be seen."""
+    def standstill(self) -> Standstill | None:
+        """Say what is wrong; None: all is well, as far as can be seen."""
         consumer = getattr(self._worker.consumer, "task_consumer", None)
         if consumer is None:
-            return "It does not consume: it is starting, stopping, or without its broker."
+            return Standstill("It does not consume: it is starting, stopping, or without its broker.")
         if missing := [queue for queue in self._queues if not consumer.consuming_from(queue)]:
-            return f"It does not consume from {', '.join(missing)}."
+            return Standstill(f"It does not consume from {', '.join(missing)}.")
         if self._monotonic() - self._ticked_at > STALLED_SECONDS:
-            return "Its loop stands still."
+            return Standstill("Its loop stands still.", wants_restart=True)
         try:
             return self._stall()
-        except (ChannelError, OperationalError, RedisError, OSError) as exc:
-            return f"Its broker does not answer: {type(exc).__name__}."
+        except (ChannelError, KombuError, RedisError, OSError) as exc:
+            return Standstill(f"Its broker does not answer: {type(exc).__name__}.")
 
-    def _stall(self) -> str | None:
+    def _stall(self) -> Standstill | None:
         """Messages that wait although there are threads for them, for too long."""
-        taken, now = state.all_total_count[0], self._monotonic()
-        busy = len(state.active_requests) >= self._worker.concurrency
+        reserved, now = len(state.reserved_requests), self._monotonic()
+        taken = (state.all_total_count[0], reserved)
+        busy = reserved >= self._worker.concurrency  # as Celery decides whether to take more, without prefetching
         if taken != self._taken or busy or not self._messages():
             self._taken, self._waiting_since = taken, None
             return None
@@ -107,7 +106,9 @@ class Consumption:
             self._waiting_since = now
         if now - self._waiting_since < STALLED_SECONDS:
             return None
-        return "It takes nothing from its queues, though messages wait and it has threads for them."
+        return Standstill(
+            "It takes nothing from its queues, though messages wait and it has threads for them.", wants_restart=True
+        )
 
     def _messages(self) -> int:
         with self._worker.app.pool.acquire(block=True, timeout=2) as connection:
@@ -119,3 +120,53 @@ def _waiting(channel: Any, queue: str) -> int:
         return int(channel.queue_declare(queue=queue, passive=True).message_count)
     except ChannelError:  # a list that is empty is not there
         return 0
+
+
+class Watchdog:
+    """Ends a worker whose standstill lasts and wants a new start.
+
+    Args:
+        end: ends the worker; see ``end_this_process``.
+        monotonic: a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        standstill: Callable[[], Standstill | None],
+        *,
+        end: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._standstill = standstill
+        self._end = end
+        self._monotonic = monotonic
+        self._since: float | None = None
+
+    def start(self) -> None:
+        """Look every few seconds, in a thread of its own, as long as the process lives."""
+        threading.Thread(target=self._look_forever, name="watchdog", daemon=True).start()
+
+    def look(self) -> bool:
+        """Look once; returns whether the worker was ended."""
+        standstill, now = self._standstill(), self._monotonic()
+        if standstill is None or not standstill.wants_restart:
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = now
+        if now - self._since < PATIENCE_SECONDS:
+            return False
+        _log.error("worker.consumes_nothing", detail=standstill.sentence)
+        self._end()
+        return True
+
+    def _look_forever(self) -> None:
+        while not self.look():
+            time.sleep(_LOOK_SECONDS)
+
+
+def end_this_process() -> None:
+    """Ask this process to hand its work over and leave, and make it leave if it does not."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LEAVE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)

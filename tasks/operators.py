@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from threading import Thread
@@ -42,7 +42,6 @@ class OperatorsServer:
     Args:
         registry: what ``/metrics`` shows.
         readiness: what ``/readyz`` asks.
-        stuck: what ``/healthz`` asks: why another process should take this one's place, None if none should.
 
     Raises:
         OSError: the port is taken.
@@ -55,9 +54,7 @@ class OperatorsServer:
         *,
         registry: CollectorRegistry,
         readiness: Readiness,
-        stuck: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._stuck = stuck
         self._metrics = make_wsgi_app(registry)
         self._readiness = readiness
         server_class = _SixServer if ":" in host else _Server
@@ -78,9 +75,6 @@ class OperatorsServer:
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
         if path == "/healthz":
-            stuck = self._stuck()
-            if stuck is not None:
-                return _send(start_response, HTTPStatus.SERVICE_UNAVAILABLE, {"status": "stuck", "found": stuck})
             return _send(start_response, HTTPStatus.OK, {"status": "ok"})
         if path == "/readyz":
             ready, checks = self._readiness.look()

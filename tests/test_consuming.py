@@ -48,7 +48,9 @@ def worker(redis_url: str) -> Iterator[SimpleNamespace]:
     app.close()
 
 
-def test_messages_that_wait_beside_free_threads_are_a_fault(consuming: ModuleType, worker: SimpleNamespace) -> None:
+def test_messages_that_wait_beside_free_threads_are_a_standstill(
+    consuming: ModuleType, worker: SimpleNamespace
+) -> None:
     """Not at once: another worker may take them. Whoever takes something is well."""
     clock = Clock()
     consumption = consuming.Consumption(worker, monotonic=clock)
@@ -56,7 +58,8 @@ def test_messages_that_wait_beside_free_threads_are_a_fault(consuming: ModuleTyp
     def after(seconds: float) -> str:
         clock.seconds += seconds
         consumption.tick()
-        return consumption.fault() or ""
+        standstill = consumption.standstill()
+        return standstill.sentence if standstill else ""
 
     assert after(0) == ""
     assert after(1) == ""
@@ -67,35 +70,48 @@ def test_messages_that_wait_beside_free_threads_are_a_fault(consuming: ModuleTyp
 
 
 def test_a_worker_without_free_threads_may_let_messages_wait(consuming: ModuleType, worker: SimpleNamespace) -> None:
-    """A thousand logins in hand are no fault."""
+    """A thousand logins in hand are no standstill."""
     clock = Clock()
     worker.concurrency = 0
     consumption = consuming.Consumption(worker, monotonic=clock)
     for _ in range(3):
         clock.seconds += consuming.STALLED_SECONDS
         consumption.tick()
-        assert consumption.fault() is None
+        assert consumption.standstill() is None
 
 
-def test_a_loop_that_stands_still_is_a_fault(consuming: ModuleType, worker: SimpleNamespace) -> None:
+def test_a_loop_that_stands_still_is_noticed(consuming: ModuleType, worker: SimpleNamespace) -> None:
     """Its timer has not come for half a minute."""
     clock = Clock()
     consumption = consuming.Consumption(worker, monotonic=clock)
     clock.seconds += consuming.STALLED_SECONDS + 1
-    assert consumption.fault() == "Its loop stands still."
+    assert consumption.standstill() == consuming.Standstill("Its loop stands still.", wants_restart=True)
 
 
-def test_what_stays_wrong_beside_a_broker_that_answers_is_stuck(
-    consuming: ModuleType, worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("wants_restart", "ends"), [(True, 1), (False, 0)])
+def test_a_standstill_that_lasts_ends_the_worker_if_that_helps(
+    consuming: ModuleType, *, wants_restart: bool, ends: int
 ) -> None:
-    """For two minutes; while the broker is away nothing is: another process would be no better off."""
-    clock = Clock()
-    consumption = consuming.Consumption(worker, monotonic=clock)
-    worker.consumer.task_consumer = None
-    assert consumption.stuck() is None
-    clock.seconds += consuming.STUCK_SECONDS + 1
-    assert "does not consume" in str(consumption.stuck())
-    monkeypatch.setattr(consumption, "_broker_answers", lambda: False)
-    assert consumption.stuck() is None
-    monkeypatch.undo()
-    assert consumption.stuck() is None, "from the moment that the broker is back"
+    """Its supervisor starts it anew. A broker that is away, or a queue that an operator took from it, is no reason."""
+    clock, ended = Clock(), []
+    standstills = [consuming.Standstill("something", wants_restart=wants_restart)]
+    watchdog = consuming.Watchdog(lambda: standstills[0], end=lambda: ended.append(clock()), monotonic=clock)
+    watchdog.look()
+    clock.seconds += consuming.PATIENCE_SECONDS - 1
+    watchdog.look()
+    assert ended == []
+    clock.seconds += 1
+    watchdog.look()
+    assert len(ended) == ends
+
+
+def test_a_standstill_that_passes_ends_nobody(consuming: ModuleType) -> None:
+    """Patience begins anew with each standstill."""
+    clock, ended = Clock(), []
+    standstills = [consuming.Standstill("something", wants_restart=True)]
+    watchdog = consuming.Watchdog(lambda: standstills[0], end=lambda: ended.append(clock()), monotonic=clock)
+    watchdog.look()
+    for standstills[0] in (None, consuming.Standstill("something", wants_restart=True)):
+        clock.seconds += consuming.PATIENCE_SECONDS
+        watchdog.look()
+    assert ended == []

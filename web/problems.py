@@ -22,6 +22,7 @@ from app.errors import (
     InvalidInput,
     NotFound,
     RateLimited,
+    StillWorkedOn,
     Transient,
     Unauthenticated,
     Unavailable,
@@ -59,6 +60,10 @@ CODES: dict[str, tuple[int, str]] = {
     "request_timeout": (408, "The body came too slowly. Send it within 10 s."),
     "conflict": (409, "The thing is not in a state that allows the call. Look at it again first."),
     "idempotency_key_reused": (409, "The Idempotency-Key came with another request before. Use a new one."),
+    "idempotency_key_in_use": (
+        409,
+        "The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.",
+    ),
     "login_final": (409, "The login is over. Look at its status."),
     "no_qr": (409, "The login shows no QR code right now. Look at its status."),
     "not_waiting_for_password": (409, "The login does not wait for a password. Look at its status."),
@@ -107,7 +112,7 @@ _CODE_OF_STATUS = {
 
 def install_problems(app: Flask) -> None:
     """Answer every error of an app with a problem."""
-    app.register_error_handler(AppError, _from_app_error)
+    app.register_error_handler(AppError, from_app_error)
     app.register_error_handler(HTTPError, _from_validation)
     app.register_error_handler(HTTPException, _from_http_exception)
 
@@ -152,8 +157,14 @@ def describe_problem(
     }
 
 
-def _from_app_error(error: AppError) -> Response:
-    status = next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+def status_of(error: AppError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+
+
+def from_app_error(error: AppError) -> Response:
+    """Answer an error of Latchkey's own with its problem."""
+    status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says is for operators
         _log.error("request.failed", exc_info=error)
         return _internal_error()
@@ -164,7 +175,7 @@ def _from_app_error(error: AppError) -> Response:
     sample_refusal(error)
     headers = {}
     extras = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in error.extras().items()}
-    if isinstance(error, RateLimited | Unavailable):
+    if isinstance(error, RateLimited | Unavailable | StillWorkedOn):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
         remember_quota(error.state)

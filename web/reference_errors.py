@@ -44,7 +44,7 @@ def describe_errors(document: Mapping[str, Any]) -> str:
         document: the OpenAPI document, for which call answers with what.
     """
     rows = [
-        f"| `{code}` | {status} | {_cell(sentence)} | {_callers(document, code)} |"
+        f'| <span id="{code}"></span>`{code}` | {status} | {_cell(sentence)} | {_callers(document, code)} |'
         for code, (status, sentence) in sorted(CODES.items(), key=lambda entry: (entry[1][0], entry[0]))
     ]
     inside = [f"| `{error.code}` | {_cell(_first_sentence(error))} |" for error in _errors() if error.code not in CODES]

@@ -110,8 +110,21 @@ def test_one_init_data_sent_twice_at_once_starts_one_login(opened: Opened) -> No
         "hash=" + "0" * 64,
         "not a query string",
         "%ff%00",
+        f"auth_date=1&hash={'0' * 64}&user={'[' * 8000}",
+        f"auth_date=1&hash={'0' * 64}&user={'9' * 5000}",
     ],
-    ids=["another bot", "changed", "a second user", "no user", "unsigned", "only a hash", "text", "bytes"],
+    ids=[
+        "another bot",
+        "changed",
+        "a second user",
+        "no user",
+        "unsigned",
+        "only a hash",
+        "text",
+        "bytes",
+        "deep",
+        "long",
+    ],
 )
 def test_what_telegram_did_not_sign_is_refused(opened: Opened, text: str) -> None:
     """With one answer for all of it: what is wrong is an attacker's business."""

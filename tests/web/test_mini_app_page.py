@@ -196,7 +196,7 @@ def test_a_login_that_is_no_longer_there_is_asked_for_anew(acme: Live, phone: Pa
     signed = init_data(user_id=1007)
     phone.go(f"{acme.url}/miniapp?lang=en")
     phone.evaluate(
-        "sessionStorage.setItem('latchkey:miniapp:' + new URLSearchParams("
+        "sessionStorage.clear(); sessionStorage.setItem('latchkey:miniapp:' + new URLSearchParams("
         f"{signed!r}).get('hash'), JSON.stringify({{ id: 'lgn_of_yesterday', client_secret: 'ls_x' }}))"
     )
     phone.go(address(acme, signed))

@@ -135,6 +135,7 @@ def test_no_request_leaves_the_origin(acme: Live, page: Page) -> None:
     worker.ask_password()
     page.wait_for("!document.getElementById('password-form').hidden")
     page.type("secret")
+    assert worker.take_answer("password") == "secret"
     worker.finish("expired")
     page.wait_for("!document.getElementById('done').hidden")
     page.evaluate("document.getElementById('again').click()")

@@ -1,9 +1,7 @@
-"use strict";
 // What Telegram has around the page: who opened it, its colours, its buttons, its buzz. Telegram's own script may be out of
 // reach; then the launch parameters in the fragment say who opened the page and in which colours, and its own buttons do.
 const miniApp = (() => {
   const launch = new URLSearchParams(location.hash.slice(1));
-  const { texts } = JSON.parse(document.getElementById("settings").textContent);
   const root = document.documentElement;
   const $ = (id) => document.getElementById(id);
   const SCRIPT_MS = 5000;
@@ -161,7 +159,7 @@ const miniApp = (() => {
       const button = primary();
       const over = isShown($("done"));
       const params = {
-        text: button ? button.textContent : texts.close,
+        text: button ? button.textContent : words.say("close"),
         is_active: !(button && button.disabled),
         is_visible: Boolean(button || over),
       };
