@@ -40,14 +40,7 @@ export class Logins {
    * start whose answer got lost can be sent again. `reused` comes back true when an active session serves already.
    */
   start(login: NewLoginBody = {}, options: CallOptions & { idempotencyKey?: string } = {}): Promise<StartedLogin> {
-    return this.#transport.json({
-      method: "POST",
-      path: ["logins"],
-      body: login,
-      headers: { "Idempotency-Key": options.idempotencyKey ?? crypto.randomUUID() },
-      repeatable: true,
-      signal: options.signal,
-    });
+    return this.#transport.post(["logins"], options, login);
   }
 
   /** Read a login. */
@@ -120,27 +113,27 @@ export class Logins {
 
   /** Pass on the 2FA password, character for character; what became of it is in the login's next version. */
   submitPassword(id: string, password: string, options: CallOptions = {}): Promise<Login> {
-    return this.#transport.json(post(id, ["password"], options, { password }));
+    return this.#transport.post(["logins", id, "password"], options, { password });
   }
 
   /** Pass on the login code, in any form that people write it. InvalidRequest: it cannot be right, and no attempt is lost. */
   submitCode(id: string, code: string, options: CallOptions = {}): Promise<Login> {
-    return this.#transport.json(post(id, ["code"], options, { code }));
+    return this.#transport.post(["logins", id, "code"], options, { code });
   }
 
   /** Ask Telegram for the login code once more, by its next way of delivery. */
   resendCode(id: string, options: CallOptions = {}): Promise<Login> {
-    return this.#transport.json(post(id, ["code", "resend"], options));
+    return this.#transport.post(["logins", id, "code", "resend"], options);
   }
 
   /** Let the same login go on the other way: by phone code (with `phone`), or by QR code. */
   switchMethod(id: string, method: MethodBody, options: CallOptions = {}): Promise<Login> {
-    return this.#transport.json(post(id, ["method"], options, method));
+    return this.#transport.post(["logins", id, "method"], options, method);
   }
 
   /** Start a login that ended without a session again. For a client with the login's own secret, not with an API key. */
   again(id: string, options: CallOptions = {}): Promise<StartedLogin> {
-    return this.#transport.json(post(id, ["again"], options));
+    return this.#transport.post(["logins", id, "again"], options);
   }
 
   /** Cancel a login. Rejects with Conflict `login_final` when it is over. */
@@ -169,8 +162,4 @@ export class Logins {
 
 function get(id: string, parts: string[], options: CallOptions): Request {
   return { method: "GET", path: ["logins", id, ...parts], repeatable: true, signal: options.signal };
-}
-
-function post(id: string, parts: string[], options: CallOptions, body?: object): Request {
-  return { method: "POST", path: ["logins", id, ...parts], signal: options.signal, ...(body ? { body } : {}) };
 }

@@ -16,6 +16,7 @@ import {
 type Kind = new (detail: string, facts: { code: string; status?: number; requestId?: string }) => LatchkeyError;
 
 const BY_CODE: Record<string, Kind> = {
+  idempotency_key_in_use: LatchkeyUnavailable, // the same request is still being worked on
   lease_lost: LeaseLost,
   not_found: NotFound,
   rate_limited: RateLimited,

@@ -125,6 +125,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stream what happens to logins and sessions
+         * @description Server-sent events, each with an id to go on from: send it as `Last-Event-ID` (browsers do) or as `cursor`, after whatever
+         *     time, to whichever process. Events are kept for `WEBHOOK_RETENTION_DAYS`. An id comes at once and with every comment, so
+         *     that you can go on also when nothing has happened. The stream ends when the key is revoked.
+         *
+         *     Needs the scopes `logins` and `sessions:read`.
+         */
+        get: operations["stream_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/logins": {
         parameters: {
             query?: never;
@@ -136,7 +160,7 @@ export interface paths {
         put?: never;
         /**
          * Start a login
-         * @description With an `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the same
+         * @description While a login of the same
          *     `telegram_user_id` is under way, that one is the answer; another one of the same `end_user_id` is cancelled.
          *
          *     Needs the scope `logins`.
@@ -250,7 +274,8 @@ export interface paths {
         };
         /**
          * Stream a login's changes
-         * @description Server-sent events: the Login at once, then after every change; a comment every 15 s.
+         * @description Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
+         *     comes back is told the Login as it is: its last state is all that there is to know.
          *
          *     Needs the scope `logins`.
          */
@@ -2193,7 +2218,7 @@ export interface components {
             status: number;
             detail: string;
             /** @enum {string} */
-            code: "bad_request" | "unauthenticated" | "init_data_invalid" | "init_data_expired" | "forbidden" | "network_not_allowed" | "not_found" | "method_not_allowed" | "request_timeout" | "conflict" | "idempotency_key_reused" | "login_final" | "no_qr" | "not_waiting_for_password" | "not_waiting_for_code" | "cannot_switch" | "cannot_start_again" | "session_leased" | "session_not_active" | "session_exists" | "lease_lost" | "tenant_exists" | "too_many_webhooks" | "tenant_disabled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "invalid_request" | "headers_too_large" | "rate_limited" | "internal_error" | "unavailable" | "not_ready";
+            code: "bad_request" | "unauthenticated" | "init_data_invalid" | "init_data_expired" | "forbidden" | "network_not_allowed" | "not_found" | "method_not_allowed" | "request_timeout" | "conflict" | "idempotency_key_reused" | "idempotency_key_in_use" | "login_final" | "no_qr" | "not_waiting_for_password" | "not_waiting_for_code" | "cannot_switch" | "cannot_start_again" | "session_leased" | "session_not_active" | "session_exists" | "lease_lost" | "tenant_exists" | "too_many_webhooks" | "tenant_disabled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "invalid_request" | "headers_too_large" | "rate_limited" | "internal_error" | "unavailable" | "not_ready";
             request_id: string | null;
             errors?: {
                 field: string;
@@ -2497,7 +2522,10 @@ export interface operations {
                 subject?: string | null;
                 since?: string | null;
             };
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2506,11 +2534,91 @@ export interface operations {
             /** @description With `Accept: application/x-ndjson`: every event that was asked for, one a line; `cursor` and `limit` do not count. */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["AuditPage"];
                     "application/x-ndjson": string;
+                };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `forbidden`: The API key lacks the scope. Use another key.
+             *
+             *     `network_not_allowed`: The API key may not be used from this address. Use it from its networks.
+             */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unavailable`: Something that Latchkey needs is away; nothing was done. Try again after Retry-After. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream_events: {
+        parameters: {
+            query?: {
+                cursor?: number | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events named as in webhooks; id is the cursor, data `{id, type, timestamp, data}`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
@@ -2568,7 +2676,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                "Idempotency-Key"?: string | null;
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
             };
             path?: never;
             cookie?: never;
@@ -2647,7 +2756,11 @@ export interface operations {
                 };
             };
             /**
-             * @description `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
              *
              *     `session_not_active`: The session cannot be opened in its status. Look at it.
              */
@@ -2712,7 +2825,10 @@ export interface operations {
                 wait?: number;
                 version?: number | null;
             };
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -2723,11 +2839,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Login"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -2872,7 +2997,10 @@ export interface operations {
     post_again: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -2920,8 +3048,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `cannot_start_again`: The login is under way, succeeded, or is more than an hour old. Start a new one. */
+            /**
+             * @description `cannot_start_again`: The login is under way, succeeded, or is more than an hour old. Start a new one.
+             *
+             *     `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2952,7 +3097,10 @@ export interface operations {
     post_code: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3022,7 +3170,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_waiting_for_code`: The login does not wait for a code. Look at its status. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `not_waiting_for_code`: The login does not wait for a code. Look at its status.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3081,7 +3237,10 @@ export interface operations {
     post_resend: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3129,8 +3288,25 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_waiting_for_code`: The login does not wait for a code. Look at its status. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `not_waiting_for_code`: The login does not wait for a code. Look at its status.
+             */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3232,7 +3408,10 @@ export interface operations {
     post_method: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3302,7 +3481,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `cannot_switch`: The login cannot go another way now: it waits for a password, or is over. Look at its status. */
+            /**
+             * @description `cannot_switch`: The login cannot go another way now: it waits for a password, or is over. Look at its status.
+             *
+             *     `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3361,7 +3548,10 @@ export interface operations {
     post_password: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3431,7 +3621,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `not_waiting_for_password`: The login does not wait for a password. Look at its status. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `not_waiting_for_password`: The login does not wait for a password. Look at its status.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3490,7 +3688,10 @@ export interface operations {
     qr_png: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3501,11 +3702,20 @@ export interface operations {
             /** @description The QR code. */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "image/png": string;
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -3570,7 +3780,10 @@ export interface operations {
     qr_svg: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 login_id: string;
             };
@@ -3581,11 +3794,20 @@ export interface operations {
             /** @description The QR code. */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "image/svg+xml": string;
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -3656,7 +3878,10 @@ export interface operations {
                 cursor?: string | null;
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3665,11 +3890,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SessionPage"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -3725,7 +3959,10 @@ export interface operations {
     post_session: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3784,7 +4021,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `session_exists`: The auth key is a session already, or its user has an active one. Revoke that first. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `session_exists`: The auth key is a session already, or its user has an active one. Revoke that first.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3843,7 +4088,10 @@ export interface operations {
     revoke_many: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3902,6 +4150,21 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
             413: {
                 headers: {
@@ -3952,7 +4215,10 @@ export interface operations {
     get_session: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 session_id: string;
             };
@@ -3963,11 +4229,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Session"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -4094,7 +4369,10 @@ export interface operations {
     acquire: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 session_id: string;
             };
@@ -4165,7 +4443,15 @@ export interface operations {
                 };
             };
             /**
-             * @description `session_leased`: Somebody else holds the session until expires_at. Come back then.
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `lease_lost`: The lease ran out or was given up. Stop using the session and acquire a new one.
+             *
+             *     `session_leased`: Somebody else holds the session until expires_at. Come back then.
              *
              *     `session_not_active`: The session cannot be opened in its status. Look at it.
              */
@@ -4447,7 +4733,10 @@ export interface operations {
     validate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 session_id: string;
             };
@@ -4496,11 +4785,26 @@ export interface operations {
                 };
             };
             /**
-             * @description `session_leased`: Somebody else holds the session until expires_at. Come back then.
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `session_leased`: Somebody else holds the session until expires_at. Come back then.
              *
              *     `session_not_active`: The session cannot be opened in its status. Look at it.
              */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4531,7 +4835,10 @@ export interface operations {
     get_own_tenant: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4540,11 +4847,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["OwnTenant"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -4700,7 +5016,10 @@ export interface operations {
     list_all_tenants: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4709,11 +5028,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TenantList"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -4760,7 +5088,10 @@ export interface operations {
     post_tenant: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4819,7 +5150,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `tenant_exists`: There is a tenant of that id. Choose another. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `tenant_exists`: There is a tenant of that id. Choose another.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4878,7 +5217,10 @@ export interface operations {
     get_one_tenant: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 tenant_id: string;
             };
@@ -4889,11 +5231,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["TenantSettings"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -5160,7 +5511,10 @@ export interface operations {
     list_keys: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 tenant_id: string;
             };
@@ -5171,11 +5525,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ApiKeyList"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -5231,7 +5594,10 @@ export interface operations {
     post_key: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 tenant_id: string;
             };
@@ -5301,7 +5667,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `tenant_disabled`: The tenant is disabled. Enable it first. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `tenant_disabled`: The tenant is disabled. Enable it first.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5553,7 +5927,10 @@ export interface operations {
     get_purge: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 tenant_id: string;
             };
@@ -5564,11 +5941,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Purge"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -5624,7 +6010,10 @@ export interface operations {
     list_webhooks: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5633,11 +6022,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["WebhookList"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -5684,7 +6082,10 @@ export interface operations {
     post_webhook: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5743,7 +6144,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `too_many_webhooks`: The tenant has as many webhooks as it may. Delete one first. */
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             *
+             *     `too_many_webhooks`: The tenant has as many webhooks as it may. Delete one first.
+             */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -5802,7 +6211,10 @@ export interface operations {
     get_webhook: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 webhook_id: string;
             };
@@ -5813,11 +6225,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Webhook"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -6067,7 +6488,10 @@ export interface operations {
                 cursor?: number | null;
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /** @description An `ETag` that you have: the answer is 304 while nothing has changed. */
+                "If-None-Match"?: string;
+            };
             path: {
                 webhook_id: string;
             };
@@ -6078,11 +6502,20 @@ export interface operations {
             /** @description Successful response */
             200: {
                 headers: {
+                    /** @description Of this very answer. */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["DeliveryPage"];
                 };
+            };
+            /** @description It is as `If-None-Match` says: nothing has changed. No body. */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description `unauthenticated`: No valid API key came along. Send Authorization: Bearer lk_… */
             401: {
@@ -6147,7 +6580,10 @@ export interface operations {
     post_replay_event: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 webhook_id: string;
                 event_id: string;
@@ -6196,6 +6632,30 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
             429: {
                 headers: {
@@ -6219,7 +6679,10 @@ export interface operations {
     post_replay: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 webhook_id: string;
             };
@@ -6289,6 +6752,21 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `body_too_large`: The body is over 64 KiB. Send a smaller one. */
             413: {
                 headers: {
@@ -6339,7 +6817,10 @@ export interface operations {
     post_rotate_secret: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 webhook_id: string;
             };
@@ -6387,6 +6868,30 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
             429: {
                 headers: {
@@ -6410,7 +6915,10 @@ export interface operations {
     post_test: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                "Idempotency-Key"?: string;
+            };
             path: {
                 webhook_id: string;
             };
@@ -6451,6 +6959,30 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /**
+             * @description `conflict`: The thing is not in a state that allows the call. Look at it again first.
+             *
+             *     `idempotency_key_in_use`: The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.
+             *
+             *     `idempotency_key_reused`: The Idempotency-Key came with another request before. Use a new one.
+             */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -48,12 +48,12 @@ export class Sessions {
 
   /** Import a session: quarantined, and active once Telegram has answered. Stop using the string session yourself before. */
   importSession(session: NewSessionBody, options: CallOptions = {}): Promise<Session> {
-    return this.#transport.json({ method: "POST", path: ["sessions"], body: session, signal: options.signal });
+    return this.#transport.post(["sessions"], options, session);
   }
 
   /** Let Latchkey ask Telegram now whether a session lives; see `last_validated_at` a few seconds later. */
   validate(id: string, options: CallOptions = {}): Promise<Session> {
-    return this.#transport.json({ method: "POST", path: ["sessions", id, "validate"], signal: options.signal });
+    return this.#transport.post(["sessions", id, "validate"], options);
   }
 
   /** Log a session out at Telegram and erase it. May be repeated. */
@@ -63,12 +63,6 @@ export class Sessions {
 
   /** After a leak: revoke what a holder or an API key has opened, since a time, or everything. May be repeated. */
   revokeOpened(which: RevokeBody, options: CallOptions = {}): Promise<RevokedSessions> {
-    return this.#transport.json({
-      method: "POST",
-      path: ["sessions", "revoke"],
-      body: which,
-      repeatable: true,
-      signal: options.signal,
-    });
+    return this.#transport.post(["sessions", "revoke"], options, which);
   }
 }

@@ -56,6 +56,18 @@ export class Transport {
     this.#fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
   }
 
+  /** A POST that may be sent again: under its idempotency key it has one effect, and one answer. */
+  post<T>(path: string[], options: CallOptions & { idempotencyKey?: string }, body?: object): Promise<T> {
+    return this.json({
+      method: "POST",
+      path,
+      headers: { "Idempotency-Key": options.idempotencyKey ?? crypto.randomUUID() },
+      repeatable: true,
+      signal: options.signal,
+      ...(body ? { body } : {}),
+    });
+  }
+
   /** Send, and read JSON. Members that a later Latchkey adds are passed through. */
   async json<T>(request: Request): Promise<T> {
     const response = await this.send(request);

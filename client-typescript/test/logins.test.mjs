@@ -82,6 +82,19 @@ test("what cannot be reached is sent again, but only what may be", async () => {
   assert.deepEqual(tried, ["GET", "GET", "GET", "DELETE"]);
 });
 
+test("a start whose answer got lost is sent again, and starts one login", async () => {
+  const answers = [];
+  const fetch = async (url, init) => {
+    const answer = await globalThis.fetch(url, init);
+    answers.push(await answer.clone().json());
+    if (answers.length === 1) throw new TypeError("fetch failed");
+    return answer;
+  };
+  const shaky = new Latchkey({ baseUrl, apiKey: process.env.LATCHKEY_API_KEY, fetch });
+  const started = await shaky.logins.start({ end_user_id: "shaky" });
+  assert.deepEqual(answers.map((each) => each.id), [started.id, started.id]);
+});
+
 test("a call is ended from outside", async () => {
   const started = await latchkey.logins.start();
   await assert.rejects(latchkey.logins.wait(started.id, { signal: AbortSignal.timeout(300) }), { name: "TimeoutError" });

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -72,6 +73,22 @@ def place(*parts: str) -> str:
     if {"", ".", ".."} & {*parts}:
         raise NotFound("There is no such id.", code="not_found")
     return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def post(*parts: str, body: Mapping[str, object] | None = None, idempotency_key: str | None = None) -> Request:
+    """A POST that may be sent again: under its idempotency key it has one effect, and one answer.
+
+    Args:
+        parts: of the path, see ``place``.
+        idempotency_key: None: a new one.
+    """
+    return Request(
+        method="POST",
+        path=place(*parts),
+        body=body,
+        headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
+        repeatable=True,
+    )
 
 
 def said(**members: object) -> dict[str, object]:

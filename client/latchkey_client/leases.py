@@ -8,18 +8,26 @@ from .models import Lease, RenewedLease
 from .steps import Flow, Request
 
 
-def acquire(session_id: str, *, holder: str, ttl_seconds: int, purpose: str | None = None) -> Flow[Lease]:
+def acquire(
+    session_id: str,
+    *,
+    holder: str,
+    ttl_seconds: int,
+    purpose: str | None = None,
+    session_format: str | None = None,
+) -> Flow[Lease]:
     """Acquire a lease: from now on the session is yours alone, until ``ttl_seconds`` after you asked.
 
     Args:
         holder: who uses the session, as others are told.
         ttl_seconds: 10 to 3600.
         purpose: why, for the audit.
+        session_format: of the session string: ``telethon``, ``pyrogram``, ``gramjs`` or ``mtcute``; None: Telethon's.
 
     Raises:
         SessionLeased, SessionNotActive, NotFound, AccessDenied, LatchkeyUnavailable.
     """
-    body = said(holder=holder, ttl_seconds=ttl_seconds, purpose=purpose)
+    body = said(holder=holder, ttl_seconds=ttl_seconds, purpose=purpose, format=session_format)
     request = Request(method="POST", path=place("sessions", session_id, "lease"), body=body, tries=1)
     return (yield from exchange(request, reads(Lease)))
 

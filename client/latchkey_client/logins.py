@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from .errors import Conflict, InvalidRequest
-from .exchange import content, exchange, place, reads, said
+from .exchange import content, exchange, place, post, reads, said
 from .models import Login, Method, StartedLogin
 from .steps import CALL_SECONDS, Ask, Flow, Item, ManyFlow, Request
 
@@ -64,13 +63,7 @@ def start(
         origin=origin,
         metadata=metadata,
     )
-    request = Request(
-        method="POST",
-        path=place("logins"),
-        body=body,
-        headers={"Idempotency-Key": idempotency_key or str(uuid.uuid4())},
-        repeatable=True,
-    )
+    request = post("logins", body=body, idempotency_key=idempotency_key)
     return (yield from exchange(request, reads(StartedLogin)))
 
 
@@ -226,7 +219,7 @@ def submit_password(login_id: str, password: str) -> Flow[Login]:
         Conflict: ``not_waiting_for_password``.
         RateLimited, NotFound, AccessDenied, LatchkeyUnavailable.
     """
-    return (yield from exchange(_post(login_id, "password", body={"password": password}), reads(Login)))
+    return (yield from exchange(post("logins", login_id, "password", body={"password": password}), reads(Login)))
 
 
 def submit_code(login_id: str, code: str) -> Flow[Login]:
@@ -237,12 +230,12 @@ def submit_code(login_id: str, code: str) -> Flow[Login]:
         InvalidRequest: it cannot be the code that was sent; no attempt is lost.
         RateLimited, NotFound, AccessDenied, LatchkeyUnavailable.
     """
-    return (yield from exchange(_post(login_id, "code", body={"code": code}), reads(Login)))
+    return (yield from exchange(post("logins", login_id, "code", body={"code": code}), reads(Login)))
 
 
 def resend_code(login_id: str) -> Flow[Login]:
     """Ask Telegram for the login code once more, by its next way of delivery. Raises as ``submit_code`` does."""
-    return (yield from exchange(_post(login_id, "code", "resend"), reads(Login)))
+    return (yield from exchange(post("logins", login_id, "code", "resend"), reads(Login)))
 
 
 def switch_method(login_id: str, *, method: Method, phone: str | None = None) -> Flow[Login]:
@@ -255,7 +248,9 @@ def switch_method(login_id: str, *, method: Method, phone: str | None = None) ->
         Conflict: ``cannot_switch``.
         RateLimited, InvalidRequest, NotFound, AccessDenied, LatchkeyUnavailable.
     """
-    return (yield from exchange(_post(login_id, "method", body=said(method=method, phone=phone)), reads(Login)))
+    return (
+        yield from exchange(post("logins", login_id, "method", body=said(method=method, phone=phone)), reads(Login))
+    )
 
 
 def again(login_id: str) -> Flow[StartedLogin]:
@@ -266,7 +261,7 @@ def again(login_id: str) -> Flow[StartedLogin]:
         AccessDenied: the client has an API key: start a new login instead.
         RateLimited, NotFound, LatchkeyUnavailable.
     """
-    return (yield from exchange(_post(login_id, "again"), reads(StartedLogin)))
+    return (yield from exchange(post("logins", login_id, "again"), reads(StartedLogin)))
 
 
 def cancel(login_id: str) -> Flow[Login]:
@@ -281,7 +276,3 @@ def cancel(login_id: str) -> Flow[Login]:
 
 def _get(login_id: str, *parts: str) -> Request:
     return Request(method="GET", path=place("logins", login_id, *parts), repeatable=True)
-
-
-def _post(login_id: str, *parts: str, body: Mapping[str, object] | None = None) -> Request:
-    return Request(method="POST", path=place("logins", login_id, *parts), body=body)

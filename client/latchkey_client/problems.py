@@ -24,6 +24,7 @@ from .steps import Answer
 
 _BY_CODE: dict[str, type[LatchkeyError]] = {
     "session_not_active": SessionNotActive,
+    "idempotency_key_in_use": LatchkeyUnavailable,  # the same request is still being worked on
     "not_found": NotFound,
     "rate_limited": RateLimited,
 }

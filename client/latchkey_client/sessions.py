@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .exchange import exchange, place, reads, said
+from .exchange import exchange, place, post, reads, said
 from .models import RevokedSessions, Session, SessionPage, SessionStatus
 from .steps import Flow, Item, ManyFlow, Request
 
@@ -73,7 +73,7 @@ def import_session(
     """Import a session. Stop using the string session yourself before: two users of one session are its end.
 
     Args:
-        session_format: None: Latchkey recognises it, or knows Telethon's alone.
+        session_format: ``telethon``, ``pyrogram``, ``gramjs`` or ``mtcute``; None: Latchkey recognises it.
         telegram_user_id: whose it must be.
 
     Returns:
@@ -84,7 +84,7 @@ def import_session(
         RateLimited, InvalidRequest, AccessDenied, LatchkeyUnavailable.
     """
     body = said(session_string=session_string, format=session_format, telegram_user_id=telegram_user_id)
-    return (yield from exchange(Request(method="POST", path=place("sessions"), body=body), reads(Session)))
+    return (yield from exchange(post("sessions", body=body), reads(Session)))
 
 
 def validate(session_id: str) -> Flow[Session]:
@@ -93,8 +93,7 @@ def validate(session_id: str) -> Flow[Session]:
     Raises:
         SessionLeased, SessionNotActive, RateLimited, NotFound, AccessDenied, LatchkeyUnavailable.
     """
-    request = Request(method="POST", path=place("sessions", session_id, "validate"))
-    return (yield from exchange(request, reads(Session)))
+    return (yield from exchange(post("sessions", session_id, "validate"), reads(Session)))
 
 
 def revoke(session_id: str) -> Flow[Session]:
@@ -132,5 +131,4 @@ def revoke_opened(
         opened_since=None if opened_since is None else opened_since.isoformat(),
         all=True if every_session else None,
     )
-    request = Request(method="POST", path=place("sessions", "revoke"), body=body, repeatable=True)
-    return (yield from exchange(request, reads(RevokedSessions)))
+    return (yield from exchange(post("sessions", "revoke", body=body), reads(RevokedSessions)))

@@ -118,6 +118,22 @@ def test_a_program_without_an_event_loop_hears_that_its_lease_is_lost(
     assert stage.violations() == {}
 
 
+def test_a_call_under_way_ends_when_the_lease_is_lost(stage: Stage, web: ServedWeb, full_key: str) -> None:
+    """Telegram never answers it: whoever waits for the answer hears that the lease is lost."""
+    session_id = stage.connect()
+    latchkey = Latchkey(web.url, full_key, renew_seconds=0.3)
+
+    def use() -> None:
+        with latchkey.lease(session_id, ttl_seconds=60) as telegram:
+            stage.fault(session_id, "users.getUsers", silent=True, times=1)
+            revoke_session(stage.core, tenant_id="alice", session_id=session_id, actor="test", reason="requested")
+            telegram.get_me()
+
+    with latchkey, pytest.raises(LeaseLost):
+        use()
+    assert stage.row(session_id).status == "revoking"
+
+
 def test_the_blocks_own_exception_comes_out(stage: Stage, web: ServedWeb, full_key: str) -> None:
     """And the lease is released."""
     session_id = stage.connect()
