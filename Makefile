@@ -52,7 +52,7 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose 
 	$(BIN)/yamllint --strict docker-compose.yml deploy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m docsite --check
-	$(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
@@ -63,8 +63,8 @@ bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
 .PHONY: docs
 docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
 	@$(BIN)/python -m docsite
-	@$(BIN)/mkdocs build --quiet --strict
-	@echo "site/index.html"
+	@$(BIN)/python -m mkdocs build --quiet --strict
+	@echo "site/index.html (with its search: $(BIN)/python -m mkdocs serve)"
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
