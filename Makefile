@@ -52,7 +52,7 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose 
 	$(BIN)/yamllint --strict docker-compose.yml deploy
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/python -m docsite --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
 	$(BIN)/python -m web.reference --check
 	$(BIN)/python -m openapi_spec_validator docs/openapi.json
@@ -70,8 +70,8 @@ reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeS
 .PHONY: docs
 docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
 	@$(BIN)/python -m docsite
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo "site/index.html"
+	@$(BIN)/python -m mkdocs build --quiet --strict
+	@echo "site/index.html (with its search: $(BIN)/python -m mkdocs serve)"
 
 .PHONY: screenshots
 screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots

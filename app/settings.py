@@ -141,7 +141,7 @@ class DatabaseSettings(_Environment):
 
 
 class Settings(QueueSettings, DatabaseSettings):
-    """Every setting, with its default; the README's table says what each one does."""
+    """Every setting, with its default; ``docsite.settings`` says what each one does."""
 
     telegram_api_id: int = Field(gt=0, lt=2**31)
     telegram_api_hash: SecretStr = Field(min_length=1)

@@ -178,7 +178,7 @@ def _show_next(terminal: Terminal) -> None:
     for command, purpose in (
         ("make up", "this stack until Ctrl-C: API docs, Flower, the sandbox's phone"),
         ("make test", "the whole test suite, on the same real parts"),
-        ("README.md", "how it works, every setting, how it runs in production"),
+        ("README.md", "how it works, its commands, how it runs in production"),
     ):
         terminal.line("  ", (f"{command:<11}", "cyan"), purpose)
 

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import posixpath
 import re
 from typing import Any
+
+from docsite.diagrams import DOCS, MERMAID, picture_of
 
 _FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[\w-]+) (?P<words>(?:test|shown)\b[^\n]*)$", re.MULTILINE)
 _TITLE = re.compile(r'title="[^"]*"')
 
+_log = logging.getLogger("mkdocs.hooks")  # MkDocs counts its warnings: a strict build fails on one
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Leave the language and the title of each code block; see ``docsite.snippets`` for the other words."""
-    return _FENCE.sub(_plain, markdown)
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Leave the language and the title of each code block (see ``docsite.snippets`` for the other words); show pictures."""
+    folder = posixpath.dirname(page.file.src_uri)
+    return MERMAID.sub(lambda found: _picture(found["source"], folder), _FENCE.sub(_plain, markdown))
 
 
 def _plain(found: re.Match[str]) -> str:
     title = _TITLE.search(found["words"])
     return f"{found['fence']}{found['language']}" + (f" {title[0]}" if title else "")
+
+
+def _picture(source: str, folder: str) -> str:
+    path = picture_of(source)
+    if not path.exists():
+        _log.warning("a diagram has no picture: see docsite/diagrams.py (%s)", source.splitlines()[0])
+    address = posixpath.relpath(path.relative_to(DOCS).as_posix(), folder or ".")
+    return f"[![Diagram]({address})]({address})"
