@@ -35,12 +35,13 @@ _WAIT = "2s"
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """What a caller was told: the body byte for byte, and the headers that belong to it."""
 
     status_code: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class Owner(NamedTuple):
@@ -50,7 +51,7 @@ class Owner(NamedTuple):
     namespace: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
     """A request under an idempotency key.
 

@@ -26,6 +26,8 @@ SECRET_NAMES = (
     "api_key", "admin_api_key", "key", "environment", "telegram_proxy", "database_url", "redis_url", "celery_broker_url",
 )  # fmt: skip
 SECRETS_BY_ANOTHER_NAME = (
+    "app.idempotency.Answer.body",
+    "app.idempotency.Asked.request",
     "app.logins.secrets.Answer.text",
     "app.logins.view.QRView.url",
     "devstack.configuration.Configuration.settings",

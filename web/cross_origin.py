@@ -12,7 +12,7 @@ from web.auth import Access
 
 _ANSWER = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Date, ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    "Access-Control-Expose-Headers": "Date, ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
 }
 _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Login-Secret, Content-Type, If-None-Match, Last-Event-ID, Idempotency-Key, X-Request-Id",

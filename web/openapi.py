@@ -54,7 +54,7 @@ _IF_NONE_MATCH: dict[str, Any] = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": 1000},
+    "schema": {"type": "string"},
     "description": "An `ETag` that you have: the answer is 304 while nothing has changed.",
 }
 _ETAG: dict[str, Any] = {"ETag": {"description": "Of this very answer.", "schema": {"type": "string"}}}
@@ -96,6 +96,7 @@ def install_openapi(app: APIFlask) -> None:
             for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}:
                 if method.lower() in path:
                     _complete_operation(path[method.lower()], view, rule)
+                    _require_body(path[method.lower()], spec["components"]["schemas"])
         renamed: dict[str, Any] = _rename(spec)
         schemas = renamed["components"]["schemas"]
         renamed["components"]["schemas"] = {_name(name): schema for name, schema in sorted(schemas.items())}
@@ -144,6 +145,13 @@ def _add_headers(operation: dict[str, Any], methods: set[str]) -> tuple[str, ...
         operation["responses"]["304"] = {"description": "It is as `If-None-Match` says: nothing has changed. No body."}
         operation["responses"]["200"]["headers"] = _ETAG
     return ()
+
+
+def _require_body(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Say that a body must come where one of its members must."""
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        name = content["schema"].get("$ref", "").removeprefix(_SCHEMAS)
+        operation["requestBody"]["required"] = bool(schemas.get(name, content["schema"]).get("required"))
 
 
 def _is_stream(operation: dict[str, Any]) -> bool:

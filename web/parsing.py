@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import re
+from typing import Annotated, Any
 
 from flask import Flask, request
 from flask import Request as FlaskRequest
 from gevent import Timeout
 from gunicorn.http.errors import ParseException
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType
 from werkzeug.routing import BaseConverter
 
@@ -19,6 +20,8 @@ MAX_BODY_BYTES = 64 * 1024
 _TOO_LARGE = f"The body is over {MAX_BODY_BYTES} bytes."
 _BODY_SECONDS = 10.0
 """In all: a body that comes byte by byte holds a greenlet, and says nothing. The server itself limits the head."""
+_EXACT = 2**53  # every integer below is a double
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _LONGEST_NUMBER = 100  # digits; Telegram's ids have 19
 
 
@@ -34,10 +37,26 @@ class Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _spelled(value: object) -> object:
+    if not isinstance(value, str) or not _DATE.match(value):  # Pydantic takes seconds since 1970 as well
+        raise ValueError("must be a time such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_spelled), Field(strict=False)]
+"""A time with its zone, as RFC 3339 spells it."""
+
+
 class IdConverter(BaseConverter):
     """An id in a path. Anything else is nothing, before it gets near a database."""
 
     regex = r"[A-Za-z0-9_-]{1,80}"
+
+
+class SessionIdConverter(IdConverter):
+    """A session's id, where the word that stands beside them in paths is none."""
+
+    regex = rf"(?!revoke$){IdConverter.regex}"
 
 
 class Request(FlaskRequest):
@@ -62,6 +81,7 @@ class Request(FlaskRequest):
             body = json.loads(
                 raw.decode("utf-8-sig"),  # JSON is UTF-8; a byte order mark in front is forgiven
                 parse_int=_parse_int,
+                parse_float=_parse_float,
                 parse_constant=_refuse_constant,
                 object_pairs_hook=_without_duplicates,
             )
@@ -93,7 +113,7 @@ class Request(FlaskRequest):
 def install_parsing(app: Flask) -> None:
     """Read this app's requests this way; call before routes are added."""
     app.request_class = Request
-    app.url_map.converters["id"] = IdConverter
+    app.url_map.converters |= {"id": IdConverter, "session": SessionIdConverter}
     app.before_request(_refuse_large_bodies)
 
 
@@ -106,6 +126,12 @@ def _parse_int(digits: str) -> int:
     if len(digits) > _LONGEST_NUMBER:
         raise ValueError(f"a number has more than {_LONGEST_NUMBER} digits")
     return int(digits)
+
+
+def _parse_float(text: str) -> int | float:
+    """Read 60.0 as the 60 that it is to JSON, which knows numbers only."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _EXACT else number
 
 
 def _refuse_constant(name: str) -> None:

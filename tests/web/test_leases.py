@@ -55,6 +55,12 @@ def test_a_lease_has_the_form_that_was_asked_for(alice: Caller, core: Core, sess
     assert (read.format, read.auth_key) == (session_format, read_session(string).auth_key)
 
 
+def test_a_number_is_a_number(alice: Caller, session_id: str) -> None:
+    """60.0 is 60 to JSON; 60.5 is no number of seconds."""
+    acquire(alice, session_id, ttl_seconds=60.0)
+    problem(alice.post(f"/v1/sessions/{session_id}/lease", BODY | {"ttl_seconds": 60.5}), 422, "invalid_request")
+
+
 def test_a_second_holder_is_told_of_the_first(alice: Caller, session_id: str) -> None:
     """409 with holder and expires_at."""
     lease = acquire(alice, session_id)

@@ -52,6 +52,13 @@ def test_an_import_that_makes_no_sense_is_refused(alice: Caller, body: dict[str,
     assert str(body.get("session_string", "nothing was brought"))[:40] not in answer.text
 
 
+def test_the_word_beside_the_sessions_is_no_session(alice: Caller) -> None:
+    """405 with what may be done there, and not a session of that name."""
+    refused = alice.delete("/v1/sessions/revoke")
+    problem(refused, 405, "method_not_allowed")
+    assert set(refused.headers["Allow"].split(", ")) == {"POST", "OPTIONS"}
+
+
 @pytest.mark.parametrize("session_format", LIBRARIES)
 def test_an_import_may_say_its_form(alice: Caller, session_format: SessionFormat) -> None:
     """Recognised when it is not said; 422 when it is another one than it says."""

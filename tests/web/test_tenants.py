@@ -65,6 +65,20 @@ def test_a_tenant_is_purged_with_a_report(alice: Caller, core: Core) -> None:
     assert (again.status_code, members(again)) == (202, report)
 
 
+def test_null_changes_nothing_of_an_api_key_but_its_expiry(alice: Caller, core: Core) -> None:
+    """A null name or null networks stay what they are; a null expires_at is never."""
+    made = members(
+        alice.post("/v1/tenants/bob/api-keys", {"scopes": ["audit"], "name": "x", "networks": ["10.0.0.0/8"]})
+    )
+    path = f"/v1/tenants/bob/api-keys/{made['id']}"
+    assert alice.call("PATCH", path, {"expires_at": "2999-01-01T00:00:00Z"}).status_code == 200
+    changed = alice.call("PATCH", path, {"name": None, "networks": None, "expires_at": None})
+    assert changed.status_code == 200, changed.text
+    told = members(changed)
+    assert (told["name"], told["networks"], told["expires_at"]) == ("x", ["10.0.0.0/8"], None)
+    problem(alice.call("PATCH", path, {"expires_at": 32503680000}), 422, "invalid_request")
+
+
 def test_an_id_is_made_up_when_none_is_given(alice: Caller) -> None:
     """A tenant needs only a name."""
     assert members(alice.post("/v1/tenants", {"name": "Carol"}))["id"].startswith("tnt_")

@@ -7,13 +7,13 @@ from typing import Annotated
 
 from apiflask import APIBlueprint
 from flask import Response, request
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.storable import Storable
 from app.tenants.audit import AuditFilter, AuditPage, export_audit_events, list_audit_events
 from web.auth import current_caller, needs
 from web.openapi import answers
-from web.parsing import Query
+from web.parsing import Moment, Query
 from web.parts import parts
 
 audit = APIBlueprint("audit", __name__, url_prefix="/v1/audit", tag="Audit")
@@ -33,7 +33,7 @@ class AuditQuery(Query):
     subject: Annotated[Storable, Field(min_length=1, max_length=100)] | None = Field(
         default=None, description="Only what was done to this id."
     )
-    since: AwareDatetime | None = Field(default=None, description="Only from then on.")
+    since: Moment | None = Field(default=None, description="Only from then on.")
 
 
 @audit.get("")

@@ -105,7 +105,8 @@ def _members(schema: Schema) -> Iterator[Field]:
 
 def _parameter(parameter: Mapping[str, Any]) -> Field:
     kind = _kind(parameter["schema"]) + Markup(" <small>in {}</small>").format(parameter["in"])
-    return Field(parameter["name"], kind, bool(parameter.get("required")), _text(parameter["schema"]))
+    said = {"description": parameter["description"]} if "description" in parameter else {}
+    return Field(parameter["name"], kind, bool(parameter.get("required")), _text({**parameter["schema"], **said}))
 
 
 def _content(holder: Mapping[str, Any]) -> Markup:

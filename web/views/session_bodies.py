@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, field_validator
 
 from app.clock import Timestamp
 from app.sessions.read import SessionStatus
 from app.sessions.store import OWN_HOLDER_PREFIX
 from app.storable import storable
 from app.telegram.session_formats import SessionFormat
-from web.parsing import Body, Query
+from web.parsing import Body, Moment, Query
 from web.views.login_bodies import TelegramUserId
 
 
@@ -60,9 +60,7 @@ class RevokeBody(Body):
     api_key_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
         default=None, description="The key that they were leased with."
     )
-    opened_since: Annotated[AwareDatetime, Field(strict=False)] | None = Field(
-        default=None, description="Only those that were leased since then."
-    )
+    opened_since: Moment | None = Field(default=None, description="Only those that were leased since then.")
     all: Literal[True] | None = Field(
         default=None, validate_default=True, description="Every session of yours. Goes alone."
     )

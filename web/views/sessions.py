@@ -81,7 +81,7 @@ def revoke_many(body: RevokeBody) -> RevokedSessions:
     return RevokedSessions(sessions=count)
 
 
-@sessions.get("/<id:session_id>")
+@sessions.get("/<session:session_id>")
 @needs("sessions:read")
 @sessions.output(SessionView)
 def get_session(session_id: str) -> SessionView:
@@ -102,7 +102,7 @@ def validate(session_id: str) -> SessionView:
     return view_session(validate_soon(parts().core, tenant_id=current_caller().tenant_id, session_id=session_id))
 
 
-@sessions.delete("/<id:session_id>")
+@sessions.delete("/<session:session_id>")
 @needs("sessions:write")
 @sessions.output(SessionView, status_code=202, description="`revoking`; `revoked` once Telegram has confirmed it.")
 def delete_session(session_id: str) -> SessionView:

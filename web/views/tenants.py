@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from apiflask import APIBlueprint
 from flask import Response
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app.errors import Forbidden
 from app.logins.start import hint_cancelled
@@ -25,14 +25,13 @@ from app.tenants.store import (
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
-from web.parsing import Body, Query
+from web.parsing import Body, Moment, Query
 from web.parts import parts
 
 tenants = APIBlueprint("tenants", __name__, url_prefix="/v1/tenants", tag="Tenants")
 
 Name = Annotated[Storable, Field(max_length=200)]
 Networks = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=50)]
-Moment = Annotated[AwareDatetime, Field(strict=False)]
 
 
 class NewTenantBody(Body):
@@ -67,7 +66,7 @@ class ApiKeyChangesBody(Body):
     """What is to change; what is left out stays."""
 
     name: Name | None = None
-    expires_at: Moment | None = None
+    expires_at: Moment | None = Field(default=None, description="null: never.")
     networks: Networks | None = None
 
 
@@ -214,7 +213,12 @@ def patch_key(tenant_id: str, key_id: str, body: ApiKeyChangesBody) -> ApiKeyVie
         actor=current_caller().actor,
         tenant_id=tenant_id,
         key_id=key_id,
-        changes=body.model_dump(exclude_unset=True),
+        # A null name or null networks change nothing; a null expires_at is never.
+        changes={
+            name: value
+            for name, value in body.model_dump(exclude_unset=True).items()
+            if value is not None or name == "expires_at"
+        },
     )
 
 

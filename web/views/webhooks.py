@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from apiflask import APIBlueprint
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app.storable import Storable
 from app.webhooks.endpoints import (
@@ -30,7 +30,7 @@ from app.webhooks.replays import (
 )
 from web.auth import current_caller, needs
 from web.openapi import answers_problems
-from web.parsing import Body, Query
+from web.parsing import Body, Moment, Query
 from web.parts import parts
 
 webhooks = APIBlueprint("webhooks", __name__, url_prefix="/v1/webhooks", tag="Webhooks")
@@ -60,7 +60,7 @@ class ChangeWebhookBody(Body):
 class ReplayBody(Body):
     """From when on."""
 
-    since: AwareDatetime = Field(strict=False, description="Events since then are sent again, each under its own id.")
+    since: Moment = Field(description="Events since then are sent again, each under its own id.")
 
 
 class DeliveriesQuery(Query):
