@@ -44,7 +44,7 @@ chaos: $(INSTALLED) ## Use a whole stack in every way while faults strike (SEED=
 	@$(BIN)/python -m chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 .PHONY: check
-check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, the documentation, migration drift
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose file, the documentation, migration drift, reference drift
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
@@ -54,11 +54,18 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts, the compose 
 	$(BIN)/python -m docsite --check
 	$(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m devstack with-database $(BIN)/python -m app migrate --check
+	$(BIN)/python -m web.reference --check
+	$(BIN)/python -m openapi_spec_validator docs/openapi.json
 	@if docker compose version >/dev/null 2>&1; then echo docker compose config --quiet; docker compose config --quiet; fi
 
 .PHONY: bench
-bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json
-	@$(BIN)/python -m bench
+bench: $(INSTALLED) ## Run the benchmarks, write bench/results.json (ONLY=name for one)
+	@$(BIN)/python -m bench $(ONLY)
+
+.PHONY: reference
+reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeScript client's types (where npm is) from the code
+	@$(BIN)/python -m web.reference
+	@if command -v npm >/dev/null; then cd client-typescript && npm ci --ignore-scripts --silent && npm run --silent schema; fi
 
 .PHONY: docs
 docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
@@ -79,7 +86,7 @@ format: $(INSTALLED) ## Format the code and mend what can be mended
 .PHONY: lock
 lock: $(INSTALLED) ## Pin requirements*.in into requirements*.txt
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements.txt requirements.in
-	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in
+	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes -o requirements-dev.txt requirements-dev.in client/pyproject.toml
 	@$(BIN)/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --generate-hashes --override requirements-exporter.override -o requirements-exporter.txt requirements-exporter.in
 
 .PHONY: sbom
@@ -117,7 +124,7 @@ prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter .prometheus site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
+	@rm -rf .venv .venv-exporter .venv-image .prometheus site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

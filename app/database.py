@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, NullPool, create_engine
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DatabaseSession
@@ -21,6 +22,17 @@ _STATEMENT_SECONDS = 30
 _LOCK_SECONDS = 10  # whoever waits that long for a row hears Unavailable, and comes again
 _IDLE_IN_TRANSACTION_SECONDS = 30  # a process that was stopped inside a transaction lets its locks go
 
+
+@dataclass
+class _Whole:
+    """A transaction that takes in those of a block, and what waits for its commit."""
+
+    engine: Engine
+    connection: Connection
+    after_commit: list[Callable[[], object]] = field(default_factory=list)
+
+
+_whole_here: ContextVar[_Whole | None] = ContextVar("the transaction that takes in others", default=None)
 _open_here: ContextVar[bool] = ContextVar("a transaction is open here", default=False)
 
 
@@ -75,10 +87,51 @@ def make_transaction(engine: Engine) -> Transaction:
 
     @contextmanager
     def transaction() -> Iterator[DatabaseSession]:
-        with unavailable_when_away(), _marked(), DatabaseSession(engine, expire_on_commit=False) as db, db.begin():
+        whole = _whole_here.get()
+        inside = whole is not None and whole.engine is engine
+        # A session of its own in either case: it remembers no row from a transaction before.
+        session = (
+            DatabaseSession(whole.connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+            if inside and whole is not None
+            else DatabaseSession(engine, expire_on_commit=False)
+        )
+        with unavailable_when_away(), _marked(), session as db, db.begin():
             yield db
 
     return transaction
+
+
+@contextmanager
+def one_transaction(engine: Engine) -> Iterator[None]:
+    """Make the transactions of a block one: they become savepoints of it, and what they wrote is committed together, or not.
+
+    For what must be stored with the effect of a call that knows nothing of it. Inside, ``in_transaction`` holds all the time:
+    who needs a key that is not at hand hears ``KeyNotAtHand``, and the whole block has to be run again.
+
+    Raises (at its end):
+        Unavailable: PostgreSQL went away; nothing was written.
+    """
+    with unavailable_when_away(), _marked(), engine.connect() as connection, connection.begin():
+        whole = _Whole(engine, connection)
+        before = _whole_here.set(whole)
+        try:
+            yield
+        finally:
+            _whole_here.reset(before)
+    for action in whole.after_commit:
+        action()
+
+
+def after_commit(action: Callable[[], object]) -> bool:
+    """Keep what tells others of a commit until there is one: in a block of ``one_transaction``, to its end.
+
+    Returns:
+        False: there is no such block, and nothing was kept: what is to be told has been committed.
+    """
+    whole = _whole_here.get()
+    if whole is not None:
+        whole.after_commit.append(action)
+    return whole is not None
 
 
 def in_transaction() -> bool:

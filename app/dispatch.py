@@ -11,6 +11,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from app.database import after_commit
 from app.logs import get_logger
 from app.settings import Settings
 
@@ -27,6 +28,11 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
     """Bind the sender to a Celery app. A broker that is away costs seconds, not the work: a beat sweep sends again."""
 
     def dispatch(task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
+        return after_commit(lambda: send(task, *args, countdown_seconds=countdown_seconds)) or send(
+            task, *args, countdown_seconds=countdown_seconds
+        )
+
+    def send(task: str, *args: str, countdown_seconds: float) -> bool:
         try:
             celery_app.send_task(task, args=args, countdown=countdown_seconds or None, retry=False)
         except (OperationalError, RedisError, OSError) as exc:

@@ -89,6 +89,13 @@ class SessionLeased(Conflict):
         return {"holder": self.holder, "expires_at": self.expires_at}
 
 
+class StillWorkedOn(Conflict):
+    """Raised when the first request of an idempotency key is not over yet; repeat it after ``retry_after_seconds``."""
+
+    code = "idempotency_key_in_use"
+    retry_after_seconds = 2
+
+
 class RateLimited(AppError):
     """Raised when the caller has used up its window; try again after ``retry_after_seconds``."""
 

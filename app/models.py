@@ -458,16 +458,30 @@ class AuditSeal(Base):
 
 
 class IdempotencyKey(Base):
-    """Which login answered an ``Idempotency-Key``, kept for 24 h. Key and body are hashed under the installation's secret."""
+    """An ``Idempotency-Key`` and the answer that its request got, kept for 24 h and committed with the request's effect.
+
+    Key and request are hashed under the installation's secret, the answer's body is sealed: it may be a secret itself.
+    ``subject`` is the login, session or other thing whose id stands in the address.
+    """
 
     __tablename__ = "idempotency_keys"
 
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
-    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    body_hash: Mapped[bytes]
-    login_id: Mapped[str] = mapped_column(ForeignKey("logins.id", ondelete="CASCADE"), index=True)
-    status_code: Mapped[int]
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    key_hash: Mapped[bytes]
+    request_hash: Mapped[bytes]
+    subject: Mapped[str | None]
+    status_code: Mapped[int | None]
+    headers: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("encryption_keys.openable_id"))
+    body_sealed: Mapped[bytes | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+    __table_args__ = (
+        Index("uq_idempotency_keys_tenant_id_key_hash", "tenant_id", "key_hash", unique=True),
+        Index("ix_idempotency_keys_subject", "subject"),
+        Index("ix_idempotency_keys_key_id_id", "key_id", "id"),
+    )
 
 
 class LoginLink(Base):
@@ -512,13 +526,17 @@ class WebhookEndpoint(Base):
 
 
 class WebhookMessage(Base):
-    """The outbox: an event that a tenant is to hear of, kept for replays. ``subject`` is the login or session it is of."""
+    """The outbox: an event that a tenant is to hear of, kept for replays. ``subject`` is the login or session it is of.
+
+    ``position`` is its place in the log (``app.webhooks.event_log``); NULL: it has none yet.
+    """
 
     __tablename__ = "webhook_outbox"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, Identity())
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
+    position: Mapped[int | None] = mapped_column(BigInteger)
     event: Mapped[str]
     subject: Mapped[str | None]
     payload: Mapped[dict[str, Any]]
@@ -527,6 +545,8 @@ class WebhookMessage(Base):
     __table_args__ = (
         Index("ix_webhook_outbox_created_at", "created_at"),
         Index("ix_webhook_outbox_tenant_id_created_at", "tenant_id", "created_at"),
+        Index("ix_webhook_outbox_tenant_id_position", "tenant_id", "position"),
+        Index("ix_webhook_outbox_without_position", "seq", postgresql_where=text("position IS NULL")),
     )
 
 

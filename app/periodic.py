@@ -1,4 +1,4 @@
-"""When each periodic task last succeeded, kept in Redis for the gauge ``telethon_last_success_timestamp_seconds``.
+"""Periodic tasks: one at a time, and when each last succeeded, for the gauge ``telethon_last_success_timestamp_seconds``.
 
 Knows the tasks' names and nothing of what they do, nor of Celery.
 """
@@ -6,12 +6,21 @@ Knows the tasks' names and nothing of what they do, nor of Celery.
 from __future__ import annotations
 
 import contextlib
+import secrets
+import threading
 import time
+from collections.abc import Iterator
 
 import redis
 from redis.exceptions import RedisError
 
-from app.redis_state import LAST_SUCCESS_KEY
+from app.redis_state import LAST_SUCCESS_KEY, PERIODIC_LOCK_PREFIX
+
+HOLD_SECONDS = 15.0
+"""How long a task that died is still taken for one that runs."""
+
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0"
+_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 PERIODIC_TASKS = (
     "latchkey.resume_orphaned_logins",
@@ -29,6 +38,38 @@ PERIODIC_TASKS = (
     "latchkey.retire_idle_sessions",
 )
 """Everything that beat sends. None of it makes events: Flower's room is for tasks that somebody may look for."""
+
+
+@contextlib.contextmanager
+def one_at_a_time(cache: redis.Redis, task: str, *, hold_seconds: float = HOLD_SECONDS) -> Iterator[bool]:
+    """Hold a task for a block, over all workers; False: it runs already, here or elsewhere.
+
+    Held by renewing, so that a worker that dies lets go within ``hold_seconds``. While Redis is away a task runs all the same:
+    each is safe beside itself, this only saves the work.
+    """
+    key, token = PERIODIC_LOCK_PREFIX + task, secrets.token_hex(8)
+    try:
+        if not cache.set(key, token, nx=True, px=int(hold_seconds * 1000)):
+            yield False
+            return
+    except RedisError:
+        yield True
+        return
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(cache, key, token, hold_seconds, over), daemon=True)
+    keeper.start()
+    try:
+        yield True
+    finally:
+        over.set()
+        with contextlib.suppress(RedisError):
+            cache.eval(_RELEASE, 1, key, token)
+
+
+def _keep(cache: redis.Redis, key: str, token: str, hold_seconds: float, over: threading.Event) -> None:
+    while not over.wait(hold_seconds / 3):
+        with contextlib.suppress(RedisError):
+            cache.eval(_RENEW, 1, key, token, int(hold_seconds * 1000))
 
 
 def record_success(cache: redis.Redis, task: str, *, at: float | None = None) -> None:

@@ -22,6 +22,9 @@ INBOX_CHANNEL = "latchkey:login-inbox"
 SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
 
+PERIODIC_LOCK_PREFIX = "latchkey:periodic:"
+"""Before a periodic task's name: exists while it runs somewhere, and for seconds after its process died."""
+
 LAST_SUCCESS_KEY = "latchkey:last-success"
 """When each periodic task last succeeded, in Unix seconds, as a hash by the task's name."""
 
@@ -99,6 +102,11 @@ def login_qr_key(login_id: str) -> str:
 def login_inbox_key(login_id: str, what: str) -> str:
     """One sealed answer of the user (``password``, ``code``) on its way to the worker; expires after 60 s."""
     return f"latchkey:login:{login_id}:inbox:{what}"
+
+
+def mini_app_opening_key(digest: str) -> str:
+    """Exists once initData of this digest has started a login; lives as long as initData is taken."""
+    return f"latchkey:mini-app:{digest}"
 
 
 def flood_gate_key(method: str, scope: str) -> str:

@@ -75,7 +75,7 @@ def old_logins(*, days: float) -> Select[Any]:
 
 def old_idempotency_keys() -> Select[Any]:
     """A batch of idempotency keys that no call may repeat any more."""
-    return _batch(IdempotencyKey.login_id, IdempotencyKey.created_at, 1)
+    return _batch(IdempotencyKey.id, IdempotencyKey.created_at, 1)
 
 
 def old_outbox_rows(*, days: float) -> Select[Any]:

@@ -50,8 +50,17 @@ def _table(name: str, figures: dict[str, object], seconds: float) -> Table:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for figure, value in figures.items():
-        table.add_row(figure, f"{value:,.3f}" if isinstance(value, float) else str(value))
+        table.add_row(figure, _cell(value))
     return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, dict):
+        return (
+            f"{value['value']:,.1f} {value['unit']}; {value['peer']}: {value['peer_value']:,.1f}; "
+            f"{value['ratio']:.2f} times, limit {value['limit']:g}"
+        )
+    return f"{value:,.3f}" if isinstance(value, float) else str(value)
 
 
 def _one(name: str) -> None:

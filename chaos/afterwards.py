@@ -12,7 +12,7 @@ from telethon.errors import FloodWaitError
 from chaos.cast import Then
 from chaos.record import SessionRecord
 from chaos.scene import Scene
-from client import Latchkey, LatchkeyError
+from latchkey_client import AsyncLatchkey, LatchkeyError
 
 _LEASE_SECONDS = 12
 _LONGEST_USE_SECONDS = 60.0
@@ -38,7 +38,7 @@ async def use(scene: Scene, session: SessionRecord, *, calls: int) -> bool:
 
     A flood wait that the customer meets is nobody else's to know: nothing more is asked of the session until it is over.
     """
-    latchkey = Latchkey(scene.tenant.url, scene.tenant.api_key, renew_seconds=3.0)
+    latchkey = AsyncLatchkey(scene.tenant.url, scene.tenant.api_key, renew_seconds=3.0)
     began_at, trouble, flood_seconds = time.time(), None, 0
     try:
         async with (

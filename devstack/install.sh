@@ -39,6 +39,8 @@ else
   install() { quietly .venv/bin/python -m pip --python "$1" install --quiet --disable-pip-version-check "${@:2}"; }
 fi
 install .venv/bin/python -r requirements.txt -r requirements-dev.txt
+# The package for other programs: tests, chaos and examples import it as they do. Built by the hatchling that was just installed.
+install .venv/bin/python --no-deps --no-build-isolation -e ./client
 
 # It pins libraries that Latchkey uses in other versions: an environment of its own, installed as pinned, unresolved.
 if [ ! -x .venv-exporter/bin/python ]; then

@@ -9,7 +9,6 @@ from typing import Any
 from apiflask import APIFlask
 
 from docsite.markdown import code, page, table
-from web.problems import CODES
 
 Schema = Mapping[str, Any]
 
@@ -31,10 +30,6 @@ _ABOUT_API = """The machine-readable form of this page is `/openapi.json` of the
 without a network. `Authorization: Bearer lk_…` goes with every call, except where another key is named. Times are RFC
 3339 in UTC. Unknown fields are errors. Every error is a [problem](errors.md)."""
 
-_ABOUT_ERRORS = """Every error of the API is `application/problem+json` (RFC 9457): `type`, `title`, `status`,
-`detail`, `code`, `request_id`, and for bad input `errors`, a list of `{"field", "message"}`. A `code` does not change
-its meaning; `detail` is for people. `429` and `503` carry `Retry-After` in seconds."""
-
 
 def api_page(app: APIFlask) -> str:
     """Every call and every schema."""
@@ -47,12 +42,6 @@ def api_page(app: APIFlask) -> str:
     parts.append("## Schemas")
     parts += [_schema(name, schema) for name, schema in sorted(spec["components"]["schemas"].items())]
     return page("API", *parts)
-
-
-def errors_page() -> str:
-    """Every code, its status, and what the caller can do."""
-    rows = [[f'<span id="{name}"></span>{code(name)}', str(status), text] for name, (status, text) in CODES.items()]
-    return page("Errors", _ABOUT_ERRORS, table(["code", "status", "means"], rows))
 
 
 def _groups(spec: Mapping[str, Any]) -> dict[str, list[tuple[str, str, Mapping[str, Any]]]]:

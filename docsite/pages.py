@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docsite.api import api_page, errors_page
+from docsite.api import api_page
 from docsite.commands import commands_page
 from docsite.inspection import application
 from docsite.lists import decisions_page, runbooks_page
@@ -19,7 +19,6 @@ def render() -> dict[str, str]:
     with application() as app:
         return {
             "reference/api.md": api_page(app),
-            "reference/errors.md": errors_page(),
             "reference/settings.md": settings_page(),
             "reference/commands.md": commands_page(),
             "reference/metrics.md": metrics_page(app),

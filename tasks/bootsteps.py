@@ -1,4 +1,4 @@
-"""What a worker process has beside its tasks: its parts, its metrics port, and its leave-taking.
+"""What a worker process has beside its tasks: its parts, its port for operators, and its leave-taking.
 
 Celery's threads pool is one process and never fires ``worker_process_init``; bootsteps of the worker's blueprint start and
 stop in a known order instead.
@@ -15,8 +15,9 @@ from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
 from app.metrics_tenants import know_tenants
-from app.readiness import Readiness
+from app.readiness import Check, Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
+from tasks.consuming import Consumption, Watchdog, end_this_process
 from tasks.operators import OperatorsServer
 
 
@@ -57,17 +58,19 @@ class Parts(bootsteps.StartStopStep):
 
 
 class MetricsServer(bootsteps.StartStopStep):
-    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set."""
+    """Serves operators on ``METRICS_HOST``:``METRICS_PORT``, when a port is set; ends a worker that takes nothing any more."""
 
     requires = (Parts,)
     server: OperatorsServer | None = None
 
     def start(self, worker: Any) -> None:
         """Start the server's thread."""
-        core = parts.core
+        core, consumption = parts.core, Consumption(worker)
+        consumption.follow()
+        Watchdog(consumption.standstill, end=end_this_process).start()
         if core.settings.metrics_port is None:
             return
-        checks = make_checks(core)
+        checks = make_checks(core) | {"consuming": Check(consumption.ask)}
         del checks["login_workers"]  # another process's business
         self.server = OperatorsServer(
             core.settings.metrics_host,

@@ -6,6 +6,7 @@ On ``METRICS_HOST``:``METRICS_PORT``, in a thread of its own; nothing listens wh
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterable
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
@@ -26,6 +27,10 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+class _SixServer(_Server):
+    address_family = socket.AF_INET6
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name for it
         """Say nothing: scrapes come every few seconds."""
@@ -42,10 +47,20 @@ class OperatorsServer:
         OSError: the port is taken.
     """
 
-    def __init__(self, host: str, port: int, *, registry: CollectorRegistry, readiness: Readiness) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        readiness: Readiness,
+    ) -> None:
         self._metrics = make_wsgi_app(registry)
         self._readiness = readiness
-        self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Quiet)
+        server_class = _SixServer if ":" in host else _Server
+        self._server: WSGIServer = make_server(
+            host, port, self._answer, server_class=server_class, handler_class=_Quiet
+        )
         Thread(target=self._server.serve_forever, name="operators", daemon=True).start()
         _log.info("metrics.listening", host=host, port=port)
 

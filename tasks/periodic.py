@@ -11,7 +11,7 @@ from typing import Any
 
 from app.errors import Permanent, Transient, Unavailable
 from app.logs import get_logger
-from app.periodic import record_success
+from app.periodic import one_at_a_time, record_success
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
 
@@ -22,7 +22,7 @@ def periodic_task(name: str) -> Callable[[Callable[[], None]], Any]:
     """Register a task that beat sends.
 
     What is away puts the work off until the next run, and what somebody has to mend first refuses it. Both are logged, and
-    neither is a success.
+    neither is a success. One that still runs, on whatever worker, is not begun beside itself.
 
     Args:
         name: one of ``PERIODIC_TASKS``.
@@ -32,7 +32,11 @@ def periodic_task(name: str) -> Callable[[Callable[[], None]], Any]:
         @wraps(work)
         def run() -> None:
             try:
-                work()
+                with one_at_a_time(parts.core.redis, name) as mine:
+                    if not mine:
+                        _log.debug("periodic.still_running", task=name)
+                        return
+                    work()
             except (Transient, Unavailable) as exc:
                 _log.warning("periodic.put_off", task=name, detail=exc.detail)
             except Permanent as exc:

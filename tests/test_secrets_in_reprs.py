@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 import app
-import client
 import devstack
+import latchkey_client
 import sandbox
 import web
 from app.settings import Settings
@@ -46,7 +46,7 @@ def modules(package: ModuleType) -> Iterator[ModuleType]:
 
 def classes() -> Iterator[type]:
     """Every dataclass, NamedTuple and pydantic model of ours."""
-    for package in (app, client, web, devstack, sandbox):
+    for package in (app, latchkey_client, web, devstack, sandbox):
         for module in modules(package):
             for _, found in inspect.getmembers(module, inspect.isclass):
                 is_plain = dataclasses.is_dataclass(found) or hasattr(found, "_fields") or issubclass(found, BaseModel)

@@ -6,7 +6,7 @@ The decorators also say so in the OpenAPI document (``web.openapi`` reads ``acce
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple, TypeVar
 
 from flask import g, request
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.errors import Forbidden, Unauthenticated
 from app.logins.service import Reader
 from app.tenants.keys import Caller, Scope, authenticate, authenticate_in
+from web.idempotency import call_once
 from web.limits import Limit, charge
 from web.parts import parts
 
@@ -83,15 +84,21 @@ def current_reader() -> Reader:
 def _guarded(access: Access, check: Callable[[], None]) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
-        def checked(*args: Any, **kwargs: Any) -> Any:
+        def checked(**kwargs: Any) -> Any:
             check()
-            charge(access.limit, caller=g.get("caller"), reader=g.get("reader"), arguments=kwargs)
-            return view(*args, **kwargs)
+            _charge(access.limit, kwargs)
+            # A view that counts its calls itself is not asked when its answer is given again.
+            on_replay = partial(_charge, "changes" if access.limit == "own" else "own", kwargs)
+            return call_once(view, kwargs, on_replay=on_replay)
 
         checked.access = access  # type: ignore[attr-defined]  # for web.openapi
         return checked  # type: ignore[return-value]  # the same signature, by wraps
 
     return decorate
+
+
+def _charge(limit: Limit, arguments: dict[str, Any]) -> None:
+    charge(limit, caller=g.get("caller"), reader=g.get("reader"), arguments=arguments)
 
 
 def _identify_reader() -> None:

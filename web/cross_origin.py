@@ -12,10 +12,10 @@ from web.auth import Access
 
 _ANSWER = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Date, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+    "Access-Control-Expose-Headers": "Date, ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
 }
 _PREFLIGHT = {
-    "Access-Control-Allow-Headers": "Login-Secret, Content-Type, Last-Event-ID, X-Request-Id",
+    "Access-Control-Allow-Headers": "Login-Secret, Content-Type, If-None-Match, Last-Event-ID, Idempotency-Key, X-Request-Id",
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
     "Access-Control-Max-Age": "7200",
 }

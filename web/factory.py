@@ -18,6 +18,8 @@ from app.settings import Settings, load_settings
 from app.tenants.keys import find_barred
 from app.tenants.limits import Limits
 from web.cross_origin import install_cross_origin
+from web.etags import install_etags
+from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
 from web.observe import install_observation
 from web.openapi import SECURITY_SCHEMES, install_openapi
@@ -69,6 +71,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     install_observation(app)
     install_parsing(app)
     install_problems(app)
+    install_etags(app)
     install_rate_headers(app)
     install_cross_origin(app)
     install_openapi(app)
@@ -97,6 +100,7 @@ def _build_parts(core: Core) -> Parts:
             read_versions=versions,
             find_barred=barred,
         ),
+        event_watch=EventWatch(transaction=core.transaction, find_barred=barred),
         stream_caps=StreamCaps(core.settings),
         readiness=Readiness(make_checks(core)),
         http_metrics=HttpMetrics(core.registry),

@@ -41,6 +41,24 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
+_IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
+    "description": "A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no "
+    "second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept.",
+}
+
+_IF_NONE_MATCH: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 1000},
+    "description": "An `ETag` that you have: the answer is 304 while nothing has changed.",
+}
+_ETAG: dict[str, Any] = {"ETag": {"description": "Of this very answer.", "schema": {"type": "string"}}}
+
 SECURITY_SCHEMES: dict[str, Any] = {
     "ApiKey": {"type": "http", "scheme": "bearer", "description": "An API key of this tenant: lk_…"},
     "LoginSecret": {
@@ -109,8 +127,27 @@ def _complete_operation(operation: dict[str, Any], view: Callable[..., Any], rul
         codes += ["bad_request", "request_timeout", "body_too_large", "unsupported_media_type", "invalid_request"]
     elif any(parameter["in"] != "path" for parameter in operation.get("parameters", ())):
         codes.append("invalid_request")
+    if access is not None:
+        codes += _add_headers(operation, rule.methods or set())
     for code in sorted(set(codes), key=lambda code: (CODES[code][0], code)):
         _add_problem(operation["responses"], code)
+
+
+def _add_headers(operation: dict[str, Any], methods: set[str]) -> tuple[str, ...]:
+    """Say which headers every call of its kind takes; returns the problems that come of them."""
+    parameters = operation.setdefault("parameters", [])
+    if "POST" in methods:
+        parameters.append(_IDEMPOTENCY_KEY)
+        return ("idempotency_key_reused", "idempotency_key_in_use", "conflict", "invalid_request")
+    if "GET" in methods and not _is_stream(operation):
+        parameters.append(_IF_NONE_MATCH)
+        operation["responses"]["304"] = {"description": "It is as `If-None-Match` says: nothing has changed. No body."}
+        operation["responses"]["200"]["headers"] = _ETAG
+    return ()
+
+
+def _is_stream(operation: dict[str, Any]) -> bool:
+    return "text/event-stream" in operation["responses"].get("200", {}).get("content", {})
 
 
 def _add_problem(responses: dict[str, Any], code: str) -> None:

@@ -9,6 +9,7 @@ from flask import current_app
 from app.core import Core
 from app.readiness import Readiness
 from app.tenants.limits import Limits
+from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
 from web.stream_caps import StreamCaps
 from web.watch import LoginWatch
@@ -23,6 +24,7 @@ class Parts:
     core: Core
     limits: Limits
     watch: LoginWatch
+    event_watch: EventWatch
     stream_caps: StreamCaps
     readiness: Readiness
     http_metrics: HttpMetrics

@@ -22,6 +22,7 @@ from app.errors import (
     InvalidInput,
     NotFound,
     RateLimited,
+    StillWorkedOn,
     Transient,
     Unauthenticated,
     Unavailable,
@@ -54,11 +55,15 @@ CODES: dict[str, tuple[int, str]] = {
     "init_data_expired": (401, "The Mini App's initData is too old. Open the Mini App anew."),
     "forbidden": (403, "The API key lacks the scope. Use another key."),
     "network_not_allowed": (403, "The API key may not be used from this address. Use it from its networks."),
-    "not_found": (404, "There is no such thing, or it is another tenant's."),
+    "not_found": (404, "There is no such thing, or it is another tenant's. Check the id and the key."),
     "method_not_allowed": (405, "This address does not know this method; Allow names those that it does."),
     "request_timeout": (408, "The body came too slowly. Send it within 10 s."),
     "conflict": (409, "The thing is not in a state that allows the call. Look at it again first."),
     "idempotency_key_reused": (409, "The Idempotency-Key came with another request before. Use a new one."),
+    "idempotency_key_in_use": (
+        409,
+        "The first request of this Idempotency-Key is still being worked on. Repeat it after Retry-After.",
+    ),
     "login_final": (409, "The login is over. Look at its status."),
     "no_qr": (409, "The login shows no QR code right now. Look at its status."),
     "not_waiting_for_password": (409, "The login does not wait for a password. Look at its status."),
@@ -74,12 +79,15 @@ CODES: dict[str, tuple[int, str]] = {
     "lease_lost": (409, "The lease ran out or was given up. Stop using the session and acquire a new one."),
     "tenant_exists": (409, "There is a tenant of that id. Choose another."),
     "too_many_webhooks": (409, "The tenant has as many webhooks as it may. Delete one first."),
-    "tenant_disabled": (409, "The tenant is disabled."),
-    "body_too_large": (413, "The body is over 64 KiB."),
-    "uri_too_long": (414, "The address is over 4,094 characters."),
-    "unsupported_media_type": (415, "The body must be sent as application/json."),
+    "tenant_disabled": (409, "The tenant is disabled. Enable it first."),
+    "body_too_large": (413, "The body is over 64 KiB. Send a smaller one."),
+    "uri_too_long": (414, "The address is over 4,094 characters. Send a shorter one."),
+    "unsupported_media_type": (415, "The body is of another type. Send application/json."),
     "invalid_request": (422, "Fields are missing, unknown or out of range; errors names each."),
-    "headers_too_large": (431, "A header is over 8,190 characters, or there are more than 100."),
+    "headers_too_large": (
+        431,
+        "A header is over 8,190 characters, or there are more than 100. Send fewer and shorter ones.",
+    ),
     "rate_limited": (429, "Too many calls. Retry-After says when to come back."),
     "internal_error": (500, "A fault on our side. Report the request_id."),
     "unavailable": (503, "Something that Latchkey needs is away; nothing was done. Try again after Retry-After."),
@@ -104,7 +112,7 @@ _CODE_OF_STATUS = {
 
 def install_problems(app: Flask) -> None:
     """Answer every error of an app with a problem."""
-    app.register_error_handler(AppError, _from_app_error)
+    app.register_error_handler(AppError, from_app_error)
     app.register_error_handler(HTTPError, _from_validation)
     app.register_error_handler(HTTPException, _from_http_exception)
 
@@ -149,8 +157,14 @@ def describe_problem(
     }
 
 
-def _from_app_error(error: AppError) -> Response:
-    status = next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+def status_of(error: AppError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUSES[parent] for parent in type(error).__mro__ if parent in STATUSES)
+
+
+def from_app_error(error: AppError) -> Response:
+    """Answer an error of Latchkey's own with its problem."""
+    status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # what it says is for operators
         _log.error("request.failed", exc_info=error)
         return _internal_error()
@@ -161,7 +175,7 @@ def _from_app_error(error: AppError) -> Response:
     sample_refusal(error)
     headers = {}
     extras = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in error.extras().items()}
-    if isinstance(error, RateLimited | Unavailable):
+    if isinstance(error, RateLimited | Unavailable | StillWorkedOn):
         headers["Retry-After"] = str(error.retry_after_seconds)
     if isinstance(error, QuotaUsedUp):
         remember_quota(error.state)

@@ -26,16 +26,18 @@ class StreamCaps:
         self._open: Counter[tuple[str, str]] = Counter()
 
     @contextmanager
-    def open(self, *, login_id: str, tenant_id: str, address: str | None) -> Iterator[None]:
+    def open(self, *, login_id: str | None, tenant_id: str, address: str | None) -> Iterator[None]:
         """Have one more open for the length of a block.
 
         Args:
+            login_id: None: it is of no single login.
             address: of the browser that holds the login's own secret; None for an API key, whose address is the tenant's own.
 
         Raises:
             RateLimited: there are as many as there may be.
         """
-        whose = [("login", login_id), ("tenant", tenant_id), *([("address", address)] if address else [])]
+        named = (("login", login_id), ("tenant", tenant_id), ("address", address))
+        whose = [(kind, which) for kind, which in named if which is not None]
         with self._lock:
             for kind, which in whose:
                 if self._open[kind, which] >= self._most[kind]:

@@ -5,13 +5,17 @@ Source of the format: https://html.spec.whatwg.org/multipage/server-sent-events.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
+from app.clock import rfc3339
 from app.core import Core
 from app.errors import NotFound, Unauthenticated, Unavailable
 from app.logins.service import Reader, read_login
 from app.logins.view import LoginView
+from app.webhooks.event_log import LoggedEvent
+from web.event_watch import EventViewer
 from web.watch import Viewer
 
 COMMENT_EVERY_SECONDS = 15.0
@@ -50,6 +54,29 @@ def wait_for_change(
             raise Unauthenticated("This API key is not valid any more.")
         login = viewer.read(lambda: read_login(core, login_id=login_id, reader=reader))
     return login
+
+
+def stream_tenant_events(viewer: EventViewer, *, comment_every_seconds: float = COMMENT_EVERY_SECONDS) -> Iterator[str]:
+    """Yield a tenant's events after the viewer's position; comments in between, with the position that has been reached.
+
+    Ends when whoever looks may not any more.
+    """
+    yield f"retry: {_RECONNECT_MILLISECONDS}\nid: {viewer.position}\n\n"
+    while not viewer.ended:
+        try:
+            events = viewer.read()
+        except Unavailable:
+            yield ": the database is away\n\n"
+            time.sleep(_RETRY_SECONDS)
+            continue
+        yield from map(_tenant_event, events)
+        if not events and not viewer.wait(comment_every_seconds):
+            yield f": still here\nid: {viewer.position}\n\n"
+
+
+def _tenant_event(event: LoggedEvent) -> str:
+    told = {"id": event.id, "type": event.type, "timestamp": rfc3339(event.timestamp), "data": event.payload}
+    return f"event: {event.type}\nid: {event.position}\ndata: {json.dumps(told, ensure_ascii=False)}\n\n"
 
 
 def stream_events(

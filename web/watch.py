@@ -28,8 +28,12 @@ _LONGEST_BACKOFF_SECONDS = 10.0
 _LISTEN_SECONDS = 5.0
 
 
+Barred = Callable[[set[str], set[str]], tuple[set[str], set[str]]]
+"""Says which of these API keys, and of these tenants, may not look any more. Raises ``Unavailable``."""
+
+
 class Who(NamedTuple):
-    """The API key that a login is viewed with, and its tenant."""
+    """The API key that something is viewed with, and its tenant."""
 
     key_id: str
     tenant_id: str
@@ -113,7 +117,7 @@ class LoginWatch:
         *,
         make_subscriber: Callable[[], redis.Redis],
         read_versions: Callable[[list[str]], dict[str, int]],
-        find_barred: Callable[[set[str], set[str]], tuple[set[str], set[str]]] | None = None,
+        find_barred: Barred | None = None,
         fallback_seconds: float = FALLBACK_SECONDS,
     ) -> None:
         self._find_barred = find_barred

@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
-from app.errors import AppError, InvalidInput, SettingsError
+from app.cli.examples import add_examples
+from app.clock import rfc3339
+from app.errors import AppError, InvalidInput, SessionLeased, SettingsError
 
 _COMMANDS = {
     "api-key": "app.cli.tenants:api_key",
@@ -40,6 +42,7 @@ class _LazyGroup(click.Group):
         module, _, name = _COMMANDS[cmd_name].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)
+        add_examples(command, cmd_name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -50,6 +53,8 @@ class _LazyGroup(click.Group):
 
 
 def _sentence(error: AppError) -> str:
+    if isinstance(error, SessionLeased):
+        return f"{error.holder} holds the session until {rfc3339(error.expires_at)}."
     fields = error.errors if isinstance(error, InvalidInput) else ()
     return " ".join([error.detail, *(f"{field.capitalize()} {message}." for field, message in fields)])
 
@@ -60,4 +65,11 @@ class _BadSettings(click.ClickException):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """Latchkey: connects users' Telegram accounts by QR login and keeps the sessions."""
+    """Latchkey: connects users' Telegram accounts by QR login and keeps the sessions.
+
+    \b
+    Settings come from the environment and .env; `set -a; . .run/env` takes those of a running `make up`.
+    Exit status: 0  done
+                 1  refused, not found, or something is away: the last line says what
+                 2  bad usage, or a setting that is missing or senseless
+    """

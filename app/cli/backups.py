@@ -14,7 +14,7 @@ from app.backups.status import read_status
 from app.backups.verifying import verify_backups
 from app.cli.custody import open_core, progress_bar
 from app.cli.database import cli_actor
-from app.cli.output import json_option, print_one
+from app.cli.output import json_option, print_one, print_report
 from app.database import unavailable_when_away
 from app.errors import Conflict, Unavailable
 from app.migrations import current_revision, migrate
@@ -29,7 +29,8 @@ def backup() -> None:
 
 
 @backup.command("run")
-def _run() -> None:
+@json_option
+def _run(as_json: bool) -> None:
     """Back up every session that changed since its last backup."""
     with open_core() as core, progress_bar("backing up") as show:
         report = back_up_sessions(
@@ -43,14 +44,16 @@ def _run() -> None:
         )
     if report is None:
         raise Conflict(_BUSY)
-    click.echo(f"{report.backed_up:,} backed up, {report.erased:,} tombstones, {report.failed:,} failed")
+    if not print_report(report, as_json=as_json):
+        click.echo(f"{report.backed_up:,} backed up, {report.erased:,} tombstones, {report.failed:,} failed")
     if report.failed:
         raise Unavailable("Some objects could not be stored; the next run tries them again.")
 
 
 @backup.command("verify")
 @click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many sessions.")
-def _verify(sample: int) -> None:
+@json_option
+def _verify(sample: int, as_json: bool) -> None:
     """Download and open the newest backups of sessions chosen at random."""
     with open_core() as core, progress_bar("verifying") as show:
         report = verify_backups(
@@ -64,8 +67,9 @@ def _verify(sample: int) -> None:
             sample=sample,
             on_progress=show,
         )
-    click.echo(f"{len(report.verified):,} opened")
-    for outcome in ("corrupt", "missing", "unavailable", "gaps", "foreign"):
+    if not print_report(report, as_json=as_json):
+        click.echo(f"{len(report.verified):,} opened")
+    for outcome in () if as_json else ("corrupt", "missing", "unavailable", "gaps", "foreign"):
         for what in getattr(report, outcome):
             click.echo(f"{_OUTCOMES.get(outcome, outcome):>11}  {what}", err=True)
     if not report.good:
@@ -75,7 +79,8 @@ def _verify(sample: int) -> None:
 
 
 @backup.command("expire")
-def _expire() -> None:
+@json_option
+def _expire(as_json: bool) -> None:
     """Delete from the bucket what was superseded longer ago than BACKUP_RETENTION_DAYS."""
     with open_core() as core:
         report = expire_backups(
@@ -90,6 +95,8 @@ def _expire() -> None:
         )
     if report is None:
         raise Conflict(_BUSY)
+    if print_report(report, as_json=as_json):
+        return
     click.echo(f"{report.expired:,} of {report.looked_at:,} objects expired, {report.kept:,} are kept by the bucket")
     for object_key in report.foreign:
         click.echo(f"{'not ours':>11}  {object_key}", err=True)
@@ -117,7 +124,10 @@ def _status(as_json: bool) -> None:
     metavar="SECONDS",
     help="How long restored sessions wait for their validation: as long as somebody may still use one on an old lease.",
 )
-def restore(for_real: bool, dry_run: bool, at: str | None, tenant_id: str | None, validate_after: int) -> None:
+@json_option
+def restore(
+    for_real: bool, dry_run: bool, at: str | None, tenant_id: str | None, validate_after: int, as_json: bool
+) -> None:
     """Bring sessions back from the bucket, quarantined until they are validated.
 
     Needs the bucket, the key encryption key and a database, which may be empty. Never writes over a row that is as new. May be
@@ -148,10 +158,13 @@ def restore(for_real: bool, dry_run: bool, at: str | None, tenant_id: str | None
                 validate_after=timedelta(seconds=validate_after),
                 on_progress=show,
             )
-    _print_report(report, for_real=for_real)
+    if not print_report(report, as_json=as_json):
+        _print_restored(report, for_real=for_real)
+    if not report.good:
+        raise click.ClickException(f"{len(report.problems):,} objects could not be used; see above.")
 
 
-def _print_report(report: RestoreReport, *, for_real: bool) -> None:
+def _print_restored(report: RestoreReport, *, for_real: bool) -> None:
     click.echo(f"{report.sessions:,} sessions in the bucket")
     click.echo(f"{report.restored:,} {'restored, quarantined until validated' if for_real else 'would be restored'}")
     click.echo(f"{report.left_alone:,} left alone: the database has them as new, or they are leased")
@@ -162,8 +175,6 @@ def _print_report(report: RestoreReport, *, for_real: bool) -> None:
         click.echo(f"       lost  {session_id}: none of its backups can be used", err=True)
     if not for_real:
         click.echo("Nothing was written; add --run.")
-    if not report.good:
-        raise click.ClickException(f"{len(report.problems):,} objects could not be used; see above.")
 
 
 def _parse_time(text: str) -> datetime:

@@ -8,12 +8,12 @@ import click
 
 from app.cli.custody import open_core, progress_bar
 from app.cli.database import cli_actor
-from app.cli.output import json_option, print_rows
+from app.cli.output import json_option, print_report, print_rows
 from app.identities import seal_what_is_open
 from app.vault.catalogue import list_keys
 from app.vault.destruction import destroy_key
 from app.vault.rewrapping import rewrap_keys
-from app.vault.rotation import rotate_keys
+from app.vault.rotation import RotationReport, rotate_keys
 
 
 @click.group()
@@ -37,7 +37,8 @@ def _list(as_json: bool) -> None:
     default=True,
     help="Make a new key now, or only when the active one is older than KEY_ROTATION_DAYS. Default: now.",
 )
-def _rotate(force: bool) -> None:
+@json_option
+def _rotate(force: bool, as_json: bool) -> None:
     """Make a new active key and re-seal everything under it.
 
     May be interrupted at any point; --if-due goes on where it stopped. Everything opens all the while.
@@ -52,6 +53,13 @@ def _rotate(force: bool) -> None:
             force=force,
             on_progress=lambda progress: show(*progress),
         )
+    if not print_report(report, as_json=as_json):
+        _print_rotation(report)
+    if report.broken:
+        raise click.ClickException(f"{len(report.broken):,} rows do not open; restore them from a backup.")
+
+
+def _print_rotation(report: RotationReport) -> None:
     new = "new" if report.replaced else "not due, unchanged"
     click.echo(f"active key      {report.active_key_id} ({new})")
     click.echo(f"re-sealed       {report.resealed:,} rows")
@@ -60,8 +68,6 @@ def _rotate(force: bool) -> None:
         click.echo(f"under old keys  {report.left:,} rows: live logins, or being written; a later run takes them")
     for record_id in report.broken:
         click.echo(f"{record_id} does not open under its key; it was left as it is", err=True)
-    if report.broken:
-        raise click.ClickException(f"{len(report.broken):,} rows do not open; restore them from a backup.")
 
 
 @keys.command("rewrap")

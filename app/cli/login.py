@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import click
 import segno
@@ -33,31 +36,49 @@ Login = dict[str, Any]
 )
 @click.option("--telegram-user-id", type=click.IntRange(min=1), help="Who is expected to log in.")
 @click.option("--phone", help="Log in by a code sent to this number (+1555…), not by a QR code.")
+@click.option("--end-user-id", help="Your own name for the person.")
 @click.option("--replace", is_flag=True, help="Log in anew even if an active session serves.")
-def login(url: str, api_key: str | None, telegram_user_id: int | None, phone: str | None, replace: bool) -> None:
-    """Log in to Telegram here: draws the QR code, asks for the 2FA password."""
+@click.option("--json", "as_json", is_flag=True, help="Print the ended login as JSON; all else goes to standard error.")
+def login(
+    url: str,
+    api_key: str | None,
+    telegram_user_id: int | None,
+    phone: str | None,
+    end_user_id: str | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Log in to Telegram here: draws the QR code, renews it in place, asks for the 2FA password."""
     api = Api(url, api_key=api_key or click.prompt("API key", hide_input=True))
-    wanted = {"telegram_user_id": telegram_user_id, "phone": phone, "replace": replace or None}
+    screen = _Screen(sys.stderr if as_json else sys.stdout)
+    wanted = {
+        "telegram_user_id": telegram_user_id,
+        "phone": phone,
+        "end_user_id": end_user_id,
+        "replace": replace or None,
+    }
     body = {name: value for name, value in wanted.items() if value is not None}
     started = api.call("POST", "/v1/logins", body | ({"method": "code"} if phone else {}))
     try:
-        ended = _converse(api, started)
+        ended = _converse(api, started, screen)
     except (KeyboardInterrupt, click.Abort):
         _cancel(api, started)
         raise
-    _report(ended)
+    if as_json:
+        click.echo(json.dumps(ended, indent=2))
+    _report(ended, screen)
 
 
-def _converse(api: Api, started: Login) -> Login:
+def _converse(api: Api, started: Login, screen: _Screen) -> Login:
     drawn = waited_in = None
     current = started
     for current in _follow(api, started):
         url = (current["qr"] or {}).get("url")
         if url is not None and url != drawn:
             drawn = url
-            _draw(url)
+            screen.draw(url)
         elif current["retry_after"]:
-            click.echo(f"Telegram asks to wait {current['retry_after']} s.")
+            screen.say(f"Telegram asks to wait {current['retry_after']} s.")
             waited_in = current["status"]
         elif current["status"] == waited_in:
             waited_in = None  # the wait is over: what was typed is checked now, and not to be typed again
@@ -90,10 +111,30 @@ def _follow(api: Api, started: Login) -> Iterator[Login]:
             yield current
 
 
-def _draw(url: str) -> None:
-    click.echo("\nScan this in Telegram under Settings → Devices → Link Desktop Device:\n")
-    segno.make(url, error="l", micro=False).terminal(compact=True, border=2)
-    click.echo("\nIt renews itself. Ctrl-C cancels.")
+class _Screen:
+    """Where people look: a QR code takes the place of the one before, unless something was said since."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines = 0
+
+    def say(self, line: str, **style: Any) -> None:
+        """A line, below whatever is there."""
+        self._lines = 0
+        click.secho(line, file=self._stream, **style)
+
+    def draw(self, url: str) -> None:
+        """The code of a login URL."""
+        drawn = io.StringIO()
+        segno.make(url, error="l", micro=False).terminal(out=drawn, compact=True, border=2)
+        text = (
+            f"\nScan this in Telegram under Settings → Devices → Link Desktop Device:\n\n{drawn.getvalue()}"
+            "\nIt renews itself. Ctrl-C cancels."
+        )
+        if self._lines and self._stream.isatty():
+            click.echo(f"\x1b[{self._lines}A\x1b[J", nl=False, file=self._stream, color=True)
+        click.echo(text, file=self._stream, color=True)
+        self._lines = text.count("\n") + 1
 
 
 def _answer(api: Api, current: Login, kind: str) -> None:
@@ -103,7 +144,7 @@ def _answer(api: Api, current: Login, kind: str) -> None:
     else:
         code = current["code"]
         question = f"Login code ({_where(code)}), {code['attempts_left']} tries left"
-    while not _passed_on(api, current, kind, click.prompt(question, hide_input=kind == "password")):
+    while not _passed_on(api, current, kind, click.prompt(question, hide_input=kind == "password", err=True)):
         pass  # the login has not moved on: it is asked again here, or nowhere
 
 
@@ -137,10 +178,10 @@ def _cancel(api: Api, started: Login) -> None:
     click.echo("\nCancelled.")
 
 
-def _report(ended: Login) -> None:
+def _report(ended: Login, screen: _Screen) -> None:
     if ended["status"] == "authorized":
         how = "an active session serves" if ended["reused"] else f"account {ended['telegram_user_id']}"
-        click.secho(f"Authorized: {how}, session {ended['session_id']}.", fg="green")
+        screen.say(f"Authorized: {how}, session {ended['session_id']}.", fg="green")
         return
     reason = f" ({ended['reason']})" if ended["reason"] else ""
     raise click.ClickException(f"The login ended {ended['status']}{reason}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
 from datetime import datetime
 
 import click
@@ -36,6 +37,15 @@ def print_one(row: BaseModel, *, as_json: bool) -> None:
         return
     for name in type(row).model_fields:
         click.echo(f"{name:>14}  {_cell(getattr(row, name))}")
+
+
+def print_report(report: object, *, as_json: bool) -> bool:
+    """Print a report, which is a dataclass, as a JSON object if that is wanted; whether it was."""
+    if as_json:
+        assert is_dataclass(report)
+        assert not isinstance(report, type)
+        click.echo(json.dumps(asdict(report), indent=2, default=str))
+    return as_json
 
 
 def _cell(value: object) -> str:

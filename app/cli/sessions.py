@@ -1,4 +1,4 @@
-"""``sessions``: what is connected, and what is brought."""
+"""``sessions``: what is connected, what is brought, and what is done to it (``app.cli.session_acts``)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import click
 
 from app.cli.custody import open_core
 from app.cli.database import cli_actor, open_transactions
-from app.cli.output import json_option, print_rows
+from app.cli.output import json_option, print_one, print_rows
+from app.cli.session_acts import COMMANDS
 from app.database import Transaction
 from app.sessions.importing import import_session, import_session_file
 from app.sessions.proxies import set_session_proxy
-from app.sessions.read import SessionStatus, SessionView, list_sessions
+from app.sessions.read import SessionStatus, SessionView, list_sessions, view_session
 from app.telegram.session_formats import LIBRARIES, SessionFormat
 from app.tenants.store import read_tenant
 
@@ -25,7 +26,11 @@ _SESSION_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def sessions() -> None:
-    """Sessions: list, import, change the proxy."""
+    """Sessions: list, show, import, validate, lease, revoke, change the proxy."""
+
+
+for _command in COMMANDS:
+    sessions.add_command(_command)
 
 
 @sessions.command("list")
@@ -48,8 +53,13 @@ def _list_sessions(tenant_id: str, status: SessionStatus | None, as_json: bool) 
 )
 @click.option("--format", "session_format", type=click.Choice(list(LIBRARIES)), help="Recognised when it is not said.")
 @click.option("--telegram-user-id", type=click.IntRange(min=1), help="Whose it must be at Telegram.")
+@json_option
 def _import_session(
-    tenant_id: str, path: Path | None, session_format: SessionFormat | None, telegram_user_id: int | None
+    tenant_id: str,
+    path: Path | None,
+    session_format: SessionFormat | None,
+    telegram_user_id: int | None,
+    as_json: bool,
 ) -> None:
     """Import a session of Telethon, Pyrogram (Kurigram), GramJS or mtcute.
 
@@ -73,7 +83,10 @@ def _import_session(
                 telegram_user_id=telegram_user_id,
                 actor=cli_actor(),
             )
-    click.echo(f"{row.id} is imported, and active as soon as Telegram has answered.")
+    if as_json:
+        print_one(view_session(row), as_json=True)
+    else:
+        click.echo(f"{row.id} is imported, and active as soon as Telegram has answered.")
 
 
 def _typed_or_piped() -> str:

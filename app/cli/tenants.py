@@ -18,7 +18,7 @@ from app.errors import InvalidInput, Unavailable
 from app.logins.withdrawing import withdraw_api_key, withdraw_tenant
 from app.purging import purge_tenants, read_purge, request_purge
 from app.tenants.changes import MAY_BE_TAKEN_BACK, BrandChanges, OperatorChanges
-from app.tenants.keys import SCOPES, create_api_key, list_api_keys
+from app.tenants.keys import SCOPES, change_api_key, create_api_key, list_api_keys
 from app.tenants.own_settings import change_tenant, read_tenant_settings
 from app.tenants.store import TENANT_ID_PATTERN, create_tenant, enable_tenant, list_tenants
 
@@ -184,7 +184,7 @@ def _purge_tenant(tenant_id: str, yes: bool, wait_seconds: int, as_json: bool) -
 
 @click.group("api-key")
 def api_key() -> None:
-    """API keys: make (shown once), list, revoke."""
+    """API keys: make (shown once), list, update, revoke."""
 
 
 @api_key.command("create")
@@ -213,6 +213,46 @@ def _create_api_key(
     print_one(made, as_json=as_json)
     if not as_json:
         click.echo("Keep the key now: only its hash is stored.", err=True)
+
+
+@api_key.command("update")
+@click.argument("key_id")
+@click.option("--tenant", "tenant_id", required=True, help="Whose key it is.")
+@click.option("--name", help="What it is for.")
+@click.option(
+    "--expires-at", type=click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S")), help="UTC; it stops working then."
+)
+@click.option("--never-expires", is_flag=True, help="It stops working when it is revoked, and not before.")
+@click.option("--network", "networks", multiple=True, help="Where it may be used from, as CIDR; may be repeated.")
+@click.option("--anywhere", is_flag=True, help="It may be used from any address.")
+@json_option
+def _update_api_key(
+    key_id: str,
+    tenant_id: str,
+    name: str | None,
+    expires_at: datetime | None,
+    never_expires: bool,
+    networks: tuple[str, ...],
+    anywhere: bool,
+    as_json: bool,
+) -> None:
+    """Change what the API key KEY_ID is for, until when it works and where from. Its scopes stay."""
+    if (expires_at is not None and never_expires) or (networks and anywhere):
+        raise click.UsageError(
+            "--expires-at and --never-expires exclude each other, and so do --network and --anywhere."
+        )
+    changes: dict[str, object] = {}
+    if name is not None:
+        changes["name"] = name
+    if expires_at is not None or never_expires:
+        changes["expires_at"] = expires_at.replace(tzinfo=UTC) if expires_at is not None else None
+    if networks or anywhere:
+        changes["networks"] = list(networks)
+    if not changes:
+        raise click.UsageError("Say what is to change.")
+    with open_transactions() as transaction:
+        changed = change_api_key(transaction, actor=cli_actor(), tenant_id=tenant_id, key_id=key_id, changes=changes)
+    print_one(changed, as_json=as_json)
 
 
 @api_key.command("list")

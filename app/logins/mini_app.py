@@ -6,31 +6,36 @@ and to that one again however often it comes; it can start no other.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from init_data_py import InitData, parse, validate_by_hash, validate_by_signature
 from init_data_py.errors import InvalidInitDataError
+from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.errors import Conflict, Unauthenticated, Unavailable
+from app.idempotency import ANSWER_LIFE, Asked, Owner
 from app.logins.serving import LANGUAGE_TAG, NewLogin
-from app.logins.start import IDEMPOTENCY_LIFE, StartedLogin, start_login
+from app.logins.start import StartedLogin, start_login
 from app.logs import get_logger
 from app.models import Tenant
+from app.redis_state import mini_app_opening_key
 from app.settings import Settings
 
 MAX_AGE = timedelta(hours=1)
-"""How old initData may be. Below ``IDEMPOTENCY_LIFE``: while it is taken, the login that it started is remembered."""
+"""How old initData may be. Below ``ANSWER_LIFE``: while it is taken, the login that it started is remembered."""
 MAX_AHEAD = timedelta(minutes=1)
 """How far Telegram's clock may be ahead of ours."""
 
-assert MAX_AGE + MAX_AHEAD < IDEMPOTENCY_LIFE  # else it could start a second login
+assert MAX_AGE + MAX_AHEAD < ANSWER_LIFE  # else it could start a second login
 
-_LONGEST_START_PARAM = 500  # characters; as long as a value of a login's metadata
+_START_PARAM = re.compile(r"[A-Za-z0-9_-]{1,500}")  # as Telegram takes it; as long as a value of a login's metadata
 _log = get_logger(__name__)
 
 
@@ -87,7 +92,7 @@ def verify_init_data(
     try:
         signed = parse(init_data)
         _check_signature(settings, signed, telegram_public_key)
-    except (InvalidInitDataError, ValueError):  # what is wrong with it is an attacker's business alone
+    except (InvalidInitDataError, ValueError, RecursionError):  # what is wrong with it is an attacker's business alone
         raise InitDataInvalid("This initData was not signed by Telegram for this bot.") from None
     if signed.issued_at > now + MAX_AHEAD:
         raise InitDataInvalid("This initData comes from the future.")
@@ -101,7 +106,7 @@ def verify_init_data(
     return Opener(
         telegram_user_id=user.id,
         language=language if LANGUAGE_TAG.fullmatch(language) else None,
-        start_param=start_param if 0 < len(start_param) <= _LONGEST_START_PARAM else None,
+        start_param=start_param if _START_PARAM.fullmatch(start_param) else None,
         digest=_digest(signed),
     )
 
@@ -120,23 +125,51 @@ def read_mini_app_tenant(core: Core) -> Tenant:
     return tenant
 
 
-def start_mini_app_login(core: Core, *, tenant_id: str, opener: Opener) -> StartedLogin:
-    """Start the login of whoever opened the Mini App, or answer with the one that the same initData started.
+def note_opening(core: Core, opener: Opener) -> bool:
+    """Note that this initData came; True the first time within its life, so that only that time counts as a start.
+
+    Raises:
+        Unavailable: Redis is away: what limits starts fails closed.
+    """
+    life_seconds = int((MAX_AGE + MAX_AHEAD).total_seconds())
+    try:
+        return bool(core.redis.set(mini_app_opening_key(opener.digest), 1, nx=True, ex=life_seconds))
+    except RedisError as exc:
+        raise Unavailable("Logins cannot be counted right now; try again.") from exc
+
+
+def forget_opening(core: Core, opener: Opener) -> None:
+    """Let this initData count as a start once more: the first one was refused."""
+    with contextlib.suppress(RedisError):
+        core.redis.delete(mini_app_opening_key(opener.digest))
+
+
+def start_mini_app_login(core: Core, *, tenant: Tenant, opener: Opener) -> StartedLogin:
+    """Start the login of whoever opened the Mini App. Called once for one initData: see ``once_for``.
 
     Raises:
         Conflict: ``tenant_disabled``.
         RateLimited, Unavailable, SealBroken, KeyUnavailable, Transient: as ``start_login``.
     """
-    with core.transaction() as db:
-        tenant = db.get(Tenant, tenant_id)
-    if tenant is None or tenant.disabled_at is not None:
+    if tenant.disabled_at is not None:
         raise Conflict("The application that this Mini App belongs to was switched off.", code="tenant_disabled")
     request = NewLogin(
         telegram_user_id=opener.telegram_user_id,
         locale=opener.language,
         metadata={"start_param": opener.start_param} if opener.start_param else {},
+        actor="mini-app",
     )
-    return start_login(core, tenant_id=tenant_id, request=request, idempotency_key=f"init-data:{opener.digest}")
+    return start_login(core, tenant_id=tenant.id, request=request)
+
+
+def once_for(opener: Opener, *, tenant: Tenant) -> Asked:
+    """What makes the same initData lead to the same login, however often it comes."""
+    return Asked(
+        key=opener.digest,
+        identify=lambda _: Owner(tenant.id, "init-data"),
+        request=opener.digest,
+        subject=None,
+    )
 
 
 def _check_signature(settings: Settings, signed: InitData, telegram_public_key: bytes | None) -> None:

@@ -21,6 +21,7 @@ def queue_session_event(db: DatabaseSession, event: SessionEvent, row: TelegramS
     payload = {
         "session_id": row.id,
         "telegram_user_id": row.telegram_user_id,
+        "end_user_id": row.end_user_id,
         "reason": row.reason,
         "metadata": row.client_metadata,
     }

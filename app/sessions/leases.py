@@ -144,6 +144,28 @@ def acquire_lease(
     return lease
 
 
+def check_lease_again(core: Core, *, tenant_id: str, session_id: str, lease_id: str, actor: str) -> None:
+    """Let the answer to ``acquire_lease`` be given again, which opens the session once more: an audit row says so.
+
+    Raises:
+        Conflict: ``lease_lost``: the lease is over; another holder may have the session.
+        NotFound: there is no such session.
+    """
+    with core.transaction() as db:
+        row = find_session(db, tenant_id=tenant_id, session_id=session_id)
+        if row.lease_id != lease_id or row.lease_expires_at is None or row.lease_expires_at <= utc_now():
+            raise _lost(row)
+        record_event(
+            db,
+            tenant_id=tenant_id,
+            actor=actor,
+            action="session.opened",
+            subject=session_id,
+            reason=f"leased to {row.lease_holder}: answered again",
+            details={"holder": row.lease_holder},
+        )
+
+
 def renew_lease(
     core: Core,
     *,

@@ -27,6 +27,7 @@ from telethon.tl.types import InputUserSelf
 
 from app.core import Core
 from app.errors import AppError, Conflict, FloodWait, SealBroken, Transient
+from app.idempotency import forget_answers
 from app.logs import get_logger
 from app.models import TelegramSession
 from app.sessions.events import queue_session_event
@@ -192,6 +193,7 @@ def _ended() -> dict[str, object]:
 
 
 def _tell(core: Core, db: DatabaseSession, row: TelegramSession, *, action: str) -> None:
+    forget_answers(db, subject=row.id)
     record_event(
         db,
         tenant_id=row.tenant_id,

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import SealBroken
+from app.idempotency import forget_answers
 from app.ids import new_id
 from app.logs import get_logger
 from app.models import TelegramSession
@@ -71,6 +72,7 @@ def claim_again(
     for name, value in changes.items():
         setattr(row, name, value)
     db.flush()  # the old auth key's place is free only now
+    forget_answers(db, subject=session_id)
     if aside is not None:
         db.add(aside)
         db.flush()

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, true
 
 from app.models import (
     FINAL_LOGIN_STATUSES,
+    IdempotencyKey,
     LeavingAuthKey,
     Login,
     LoginLink,
@@ -30,6 +31,7 @@ SealedModel = (
     | type[WebhookEndpoint]
     | type[TenantKey]
     | type[Tenant]
+    | type[IdempotencyKey]
 )
 
 
@@ -101,6 +103,13 @@ TENANTS = SealedTable(
     at_rest=true(),
     changes={},
 )
+ANSWERS = SealedTable(
+    model=IdempotencyKey,
+    noun="kept answer",
+    purposes={"body_sealed": "answer"},
+    at_rest=true(),
+    changes={},
+)
 TENANT_KEYS = SealedTable(
     model=TenantKey,
     noun="tenant key",
@@ -108,7 +117,7 @@ TENANT_KEYS = SealedTable(
     at_rest=true(),
     changes={},
 )
-SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS, TENANT_KEYS)
+SEALED_TABLES = (SESSIONS, LOGINS, LEAVING_AUTH_KEYS, LOGIN_LINKS, WEBHOOK_ENDPOINTS, TENANTS, TENANT_KEYS, ANSWERS)
 
 
 def tenant_key_place(tenant_id: str, tenant_key_id: str) -> Place:

@@ -28,6 +28,7 @@ from app.models import LoginLink, WebhookDelivery, WebhookEndpoint, WebhookMessa
 from app.vault.audit import record_event
 from app.vault.places import login_client_secret_place, webhook_old_secret_place, webhook_secret_place
 from app.vault.sealing import Sealed
+from app.webhooks.event_log import give_out_all_positions
 from app.webhooks.outbox import queue_event
 from app.webhooks.sending import Answer, post
 
@@ -54,7 +55,7 @@ class Claim(NamedTuple):
 
 
 def sweep_webhooks(core: Core) -> int:
-    """Send each endpoint with something due to a worker, and erase old secrets whose time is up.
+    """Send each endpoint with something due to a worker, erase old secrets whose time is up, and give out positions.
 
     Returns:
         How many endpoints were sent.
@@ -63,6 +64,8 @@ def sweep_webhooks(core: Core) -> int:
         Unavailable: PostgreSQL is away.
     """
     now = utc_now()
+    with core.transaction() as db:
+        give_out_all_positions(db)
     with core.transaction() as db:
         db.execute(
             update(WebhookEndpoint)

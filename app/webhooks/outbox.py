@@ -22,6 +22,8 @@ EventType = Literal[
 ]
 EVENT_TYPES: tuple[str, ...] = get_args(EventType)
 TEST_EVENT = "webhook.test"
+STREAMED_EVENT_TYPES = tuple(each for each in EVENT_TYPES if not each.startswith("webhook."))
+"""Of logins and sessions: what a stream of a tenant's events tells."""
 
 _LOGIN_EVENTS = {
     "authorized": "login.authorized",
@@ -39,9 +41,10 @@ def has_listener(db: DatabaseSession, *, tenant_id: str) -> bool:
 def queue_event(
     db: DatabaseSession, *, tenant_id: str, event: str, payload: dict[str, Any], subject: str | None = None
 ) -> None:
-    """Add an event to the caller's transaction, if the tenant has an endpoint to hear of it.
+    """Add an event to the caller's transaction, with a delivery for each endpoint that wants it.
 
-    A disabled endpoint gets no delivery, but the event stays for its replay.
+    It is kept also where there is no endpoint: for streams, and for the replays of an endpoint that is made later. A disabled
+    endpoint gets no delivery.
 
     Args:
         subject: the login or session it is of: an endpoint gets a subject's events in their order. None: in no order.
@@ -52,13 +55,12 @@ def queue_event(
         # An endpoint that is deleted meanwhile must not make the caller's transaction fail.
         .with_for_update(read=True, key_share=True)
     ).all()
-    if endpoints:
-        message = WebhookMessage(id=new_id("msg"), tenant_id=tenant_id, event=event, subject=subject, payload=payload)
-        db.add(message)
-        db.flush()
-        for endpoint in endpoints:
-            if endpoint.disabled_at is None and wants(endpoint, event):
-                add_delivery(db, endpoint_id=endpoint.id, message=message)
+    message = WebhookMessage(id=new_id("msg"), tenant_id=tenant_id, event=event, subject=subject, payload=payload)
+    db.add(message)
+    db.flush()
+    for endpoint in endpoints:
+        if endpoint.disabled_at is None and wants(endpoint, event):
+            add_delivery(db, endpoint_id=endpoint.id, message=message)
 
 
 def wants(endpoint: WebhookEndpoint, event: str) -> bool:
@@ -92,6 +94,7 @@ def queue_login_event(db: DatabaseSession, login: Login) -> None:
             "reason": login.reason,
             "session_id": login.session_id,
             "telegram_user_id": login.telegram_user_id,
+            "end_user_id": login.end_user_id,
             "metadata": login.client_metadata,
         },
     )

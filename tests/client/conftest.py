@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from client import Latchkey
+from latchkey_client import AsyncLatchkey
 from tests.client.served import ServedWeb
 from tests.sessions.conftest import database_url, make_stage, reserves, sandbox, stage
 from tests.sessions.stage import Stage
@@ -28,6 +28,6 @@ def api_key(stage: Stage) -> str:
 
 
 @pytest.fixture
-def latchkey(web: ServedWeb, api_key: str) -> Latchkey:
+def latchkey(web: ServedWeb, api_key: str) -> AsyncLatchkey:
     """Latchkey, as Alice's program reaches it."""
     return web.latchkey(api_key)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from client import Latchkey, LeaseLost
+from latchkey_client import AsyncLatchkey, LeaseLost
 
 
 async def use(url: str, api_key: str, session_id: str) -> None:
     """Ask Telegram without end."""
-    async with Latchkey(url, api_key).lease(session_id, holder="sleeper", ttl_seconds=10) as client:
+    async with AsyncLatchkey(url, api_key).lease(session_id, holder="sleeper", ttl_seconds=10) as client:
         while True:
             await client.get_me()
             sys.stdout.write("asked\n")

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from app.settings import Settings
-from client import Latchkey
 from devstack.ports import free_port
+from latchkey_client import AsyncLatchkey
 from web import create_app
 
 
@@ -24,7 +24,9 @@ class ServedWeb(AbstractContextManager["ServedWeb"]):
 
     def __exit__(self, *_: object) -> None:
         self.go_away()
-        core = self._app.extensions["latchkey"].core
+        parts = self._app.extensions["latchkey"]
+        parts.watch.close()
+        core = parts.core
         core.engine.dispose()
         core.redis.close()
 
@@ -33,9 +35,9 @@ class ServedWeb(AbstractContextManager["ServedWeb"]):
         """Where it listens."""
         return f"http://127.0.0.1:{self._port}"
 
-    def latchkey(self, api_key: str) -> Latchkey:
+    def latchkey(self, api_key: str) -> AsyncLatchkey:
         """Latchkey as a holder of this key reaches it."""
-        return Latchkey(self.url, api_key)
+        return AsyncLatchkey(self.url, api_key)
 
     def come_back(self) -> None:
         """Listen."""

@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import DataCentre
 from app.telegram.string_sessions import make_string_session, read_string_session
-from client import Latchkey
+from latchkey_client import AsyncLatchkey
 from tests.sessions.stage import Stage
 
 
@@ -42,7 +42,7 @@ async def _ipv6_door(port: int) -> tuple[asyncio.Server, list[int]]:
 
 
 @pytest.mark.skipif(not _has_ipv6(), reason="this machine has no ::1")
-def test_a_session_at_an_ipv6_address_is_usable(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_session_at_an_ipv6_address_is_usable(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Telethon would go to an IPv4 address of its own instead."""
     user_id, string_session = stage.logged_in()
     auth_key, dc = read_string_session(string_session)

@@ -22,17 +22,17 @@ from app.clock import utc_now
 from app.sessions.leases import release_lease
 from app.sessions.planning import plan_validations
 from app.sessions.revocation import revoke_session
-from client import (
+from latchkey_client import (
     AccessDenied,
-    Latchkey,
+    AsyncLatchkey,
     LatchkeyUnavailable,
     LeaseLost,
+    NotFound,
     SessionDead,
     SessionLeased,
     SessionNotActive,
-    SessionNotFound,
 )
-from client.telegram import LeasedClient
+from latchkey_client.telegram import LeasedClient
 from sandbox.process import start_sandbox
 from tests.client.served import ServedWeb
 from tests.sessions.conftest import StageMaker
@@ -47,7 +47,7 @@ async def until(look: Callable[[], object]) -> float:
     return time.monotonic()
 
 
-def test_a_lease_is_a_connected_client(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_lease_is_a_connected_client(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Acquired, connected under the session's own device, usable, disconnected, released."""
     user_id = stage.account(first_name="Alicia")
     session_id = stage.connect(user_id)
@@ -72,7 +72,7 @@ def test_a_lease_is_a_connected_client(stage: Stage, latchkey: Latchkey) -> None
     assert stage.violations() == {}
 
 
-def test_the_second_holder_is_told_of_the_first(stage: Stage, latchkey: Latchkey) -> None:
+def test_the_second_holder_is_told_of_the_first(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """With name and expiry, and without a connection to Telegram."""
     session_id = stage.connect()
     lease = stage.lease(session_id, holder="bot-1")
@@ -89,7 +89,7 @@ def test_the_second_holder_is_told_of_the_first(stage: Stage, latchkey: Latchkey
     assert stage.calls("users.getUsers") == 0
 
 
-def test_latchkeys_own_hold_is_waited_for(stage: Stage, latchkey: Latchkey) -> None:
+def test_latchkeys_own_hold_is_waited_for(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """The validator holds a session for moments: no reason to trouble anybody."""
     session_id = stage.connect()
     own = stage.lease(session_id, holder="latchkey:validator")
@@ -109,7 +109,7 @@ def test_latchkeys_own_hold_is_waited_for(stage: Stage, latchkey: Latchkey) -> N
     asyncio.run(use())
 
 
-def test_a_lease_is_renewed_and_reports_the_sessions_health(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_lease_is_renewed_and_reports_the_sessions_health(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """At a third of its time; what Telegram answered counts as validation."""
     session_id = stage.connect()
     stage.change(session_id, last_validated_at=utc_now() - timedelta(hours=1))
@@ -127,7 +127,7 @@ def test_a_lease_is_renewed_and_reports_the_sessions_health(stage: Stage, latchk
 
 
 def test_a_lease_that_cannot_be_renewed_ends_before_it_is_lost(
-    stage: Stage, web: ServedWeb, latchkey: Latchkey
+    stage: Stage, web: ServedWeb, latchkey: AsyncLatchkey
 ) -> None:
     """Latchkey is away: disconnected seconds before the session could go to somebody else; the block ends with LeaseLost."""
     session_id = stage.connect()
@@ -175,7 +175,7 @@ def test_a_holder_that_was_stopped_sends_nothing_when_it_wakes(stage: Stage, web
     assert stage.violations() == {}
 
 
-def test_a_revoked_session_is_let_go(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_revoked_session_is_let_go(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """The next renewal is refused: the block is cancelled where it stands, and leaves with LeaseLost."""
     session_id = stage.connect()
     clients: list[LeasedClient] = []
@@ -198,7 +198,7 @@ def test_a_revoked_session_is_let_go(stage: Stage, latchkey: Latchkey) -> None:
     assert stage.violations() == {}
 
 
-def test_the_blocks_own_exception_comes_out(stage: Stage, latchkey: Latchkey) -> None:
+def test_the_blocks_own_exception_comes_out(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """And the lease is released all the same."""
     session_id = stage.connect()
 
@@ -211,7 +211,7 @@ def test_the_blocks_own_exception_comes_out(stage: Stage, latchkey: Latchkey) ->
     assert stage.row(session_id).lease_id is None
 
 
-def test_a_cancelled_block_is_cancelled(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_cancelled_block_is_cancelled(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Somebody else's cancellation is not taken for a lost lease; the lease is released."""
     session_id = stage.connect()
 
@@ -232,7 +232,7 @@ def test_a_cancelled_block_is_cancelled(stage: Stage, latchkey: Latchkey) -> Non
     assert stage.row(session_id).lease_id is None
 
 
-def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Ended from the phone: SessionDead, and Latchkey looks at the session as soon as the lease has ended."""
     user_id = stage.account()
     session_id = stage.connect(user_id)
@@ -250,7 +250,7 @@ def test_a_dead_session_is_said_to_be_dead(stage: Stage, latchkey: Latchkey) -> 
     assert row.next_validation_at <= utc_now()
 
 
-def test_a_death_in_a_short_lease_reaches_latchkey(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_death_in_a_short_lease_reaches_latchkey(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """The block hears it from Telegram and ends before the first renewal: the session is looked at at once."""
     user_id = stage.account()
     session_id = stage.connect(user_id)
@@ -270,7 +270,7 @@ def test_a_death_in_a_short_lease_reaches_latchkey(stage: Stage, latchkey: Latch
     assert stage.run_batch(ticket, ids) == {"invalid": 1}
 
 
-def test_a_good_answer_in_a_short_lease_counts_as_validation(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_good_answer_in_a_short_lease_counts_as_validation(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """It need not last until a renewal for that."""
     session_id = stage.connect()
     stage.change(session_id, last_validated_at=utc_now() - timedelta(hours=1))
@@ -286,7 +286,7 @@ def test_a_good_answer_in_a_short_lease_counts_as_validation(stage: Stage, latch
 
 
 def test_a_death_that_could_not_be_reported_is_reported_later(
-    stage: Stage, web: ServedWeb, latchkey: Latchkey, caplog: pytest.LogCaptureFixture
+    stage: Stage, web: ServedWeb, latchkey: AsyncLatchkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Latchkey was away when the lease was to be renewed: what was known then is not forgotten."""
     user_id = stage.account()
@@ -316,7 +316,7 @@ def test_a_key_that_telegram_does_not_know_any_more_is_reported(make_stage: Stag
             "dc_ports": ",".join(str(telegram.dcs[number]) for number in sorted(telegram.dcs)),
         }
 
-        async def use(latchkey: Latchkey) -> None:
+        async def use(latchkey: AsyncLatchkey) -> None:
             async with latchkey.lease(session_id, ttl_seconds=3600) as client:
                 await asyncio.to_thread(telegram.stop)
                 with await asyncio.to_thread(start_sandbox, tmp_path / "after", **ports):
@@ -327,7 +327,7 @@ def test_a_key_that_telegram_does_not_know_any_more_is_reported(make_stage: Stag
     assert stage.row(session_id).reported_dead_at is not None
 
 
-def test_a_short_flood_wait_is_sat_out_and_paced(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_short_flood_wait_is_sat_out_and_paced(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Telethon waits and asks once more by itself; the program's next request keeps its distance from that."""
     session_id = stage.connect()
 
@@ -342,7 +342,7 @@ def test_a_short_flood_wait_is_sat_out_and_paced(stage: Stage, latchkey: Latchke
 
 
 def test_a_lost_connection_comes_back_without_a_storm(
-    stage: Stage, latchkey: Latchkey, caplog: pytest.LogCaptureFixture
+    stage: Stage, latchkey: AsyncLatchkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Telegram accepts and closes for a while: few attempts, and then the client goes on by itself."""
     session_id = stage.connect()
@@ -363,28 +363,30 @@ def test_a_lost_connection_comes_back_without_a_storm(
     asyncio.run(asyncio.wait_for(use(), 30))
 
 
-def test_what_latchkey_refuses_is_told_apart(stage: Stage, web: ServedWeb, latchkey: Latchkey, api_key: str) -> None:
+def test_what_latchkey_refuses_is_told_apart(
+    stage: Stage, web: ServedWeb, latchkey: AsyncLatchkey, api_key: str
+) -> None:
     """No such session, one of another tenant, one that cannot be used, a wrong key, nobody there."""
     bobs = stage.connect(tenant="bob")
     revoked = stage.connect()
     stage.change(revoked, status="revoked")
 
-    async def attempt(door: Latchkey, session_id: str, error: type[Exception]) -> None:
+    async def attempt(door: AsyncLatchkey, session_id: str, error: type[Exception]) -> None:
         with pytest.raises(error):
             async with door.lease(session_id):
                 pass
 
     async def check() -> None:
-        await attempt(latchkey, "ses_unknown", SessionNotFound)
-        await attempt(latchkey, bobs, SessionNotFound)
+        await attempt(latchkey, "ses_unknown", NotFound)
+        await attempt(latchkey, bobs, NotFound)
         await attempt(latchkey, revoked, SessionNotActive)
-        await attempt(Latchkey(web.url, "lk_wrong"), revoked, AccessDenied)
-        await attempt(Latchkey("http://127.0.0.1:1", api_key), revoked, LatchkeyUnavailable)
+        await attempt(AsyncLatchkey(web.url, "lk_wrong"), revoked, AccessDenied)
+        await attempt(AsyncLatchkey("http://127.0.0.1:1", api_key), revoked, LatchkeyUnavailable)
 
     asyncio.run(check())
 
 
-def test_a_call_that_a_cut_interrupts_is_not_followed_by_another_at_once(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_call_that_a_cut_interrupts_is_not_followed_by_another_at_once(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Telethon sends it again by itself when it is connected again, and asks who it is besides: these keep the pace, too."""
     user_id = stage.account()
     session_id = stage.connect(user_id)

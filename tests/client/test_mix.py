@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.sessions.planning import VALIDATE_BATCH_TASK, plan_validations
-from client import Latchkey, SessionLeased
+from latchkey_client import AsyncLatchkey, SessionLeased
 from tests.client.served import ServedWeb
 from tests.sessions.conftest import StageMaker
 from tests.sessions.stage import Stage
@@ -52,7 +52,7 @@ class Validator(threading.Thread):
         self.outcomes += self._stage.run_batch(ticket, session_ids)
 
 
-async def use_at_random(latchkey: Latchkey, session_ids: list[str], holder: str, seconds: float) -> Counter[str]:
+async def use_at_random(latchkey: AsyncLatchkey, session_ids: list[str], holder: str, seconds: float) -> Counter[str]:
     """Lease one session after the other, and do a little with each; some blocks fail, some are cancelled."""
     outcomes: Counter[str] = Counter()
     stop_at = asyncio.get_running_loop().time() + seconds
@@ -78,7 +78,7 @@ def test_no_auth_key_is_ever_used_by_two(make_stage: StageMaker) -> None:
     session_ids = stage.connect_many(SESSIONS)
     validator = Validator(stage)
 
-    async def use_all(latchkey: Latchkey) -> Counter[str]:
+    async def use_all(latchkey: AsyncLatchkey) -> Counter[str]:
         holders = (use_at_random(latchkey, session_ids, f"bot-{number}", SECONDS) for number in range(HOLDERS))
         return sum(await asyncio.gather(*holders), Counter())
 

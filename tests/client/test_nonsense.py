@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from client import Latchkey, LatchkeyUnavailable
+from latchkey_client import AsyncLatchkey, LatchkeyUnavailable
 
 
 async def acquire_from(status: str, body: str) -> None:
@@ -21,7 +21,7 @@ async def acquire_from(status: str, body: str) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with asyncio.timeout(10), Latchkey(url, "lk_test").lease("ses_1"):
+        async with asyncio.timeout(10), AsyncLatchkey(url, "lk_test").lease("ses_1"):
             pass
 
 

@@ -9,8 +9,8 @@ from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
 from app.sessions.revocation import revoke_session
-from client import Latchkey, LeaseLost
-from client.telegram import LeasedClient
+from latchkey_client import AsyncLatchkey, LeaseLost
+from latchkey_client.telegram import LeasedClient
 from tests.client.served import ServedWeb
 from tests.client.test_lease import until
 from tests.sessions.stage import Stage
@@ -19,7 +19,7 @@ from tests.sessions.stage import Stage
 def test_a_long_lease_hears_of_a_revocation_in_time(stage: Stage, web: ServedWeb, api_key: str) -> None:
     """A revoked session's key is logged out within 60 s, also under a lease of an hour: its holder must have asked by then."""
     session_id = stage.connect()
-    latchkey = Latchkey(web.url, api_key, renew_seconds=0.5)
+    latchkey = AsyncLatchkey(web.url, api_key, renew_seconds=0.5)
 
     async def use() -> None:
         async with latchkey.lease(session_id, ttl_seconds=3600):
@@ -59,7 +59,7 @@ def test_nothing_leaves_once_the_lease_is_over(stage: Stage) -> None:
     asyncio.run(asyncio.wait_for(check(), 20))
 
 
-def test_a_client_that_may_still_be_connected_keeps_its_lease(stage: Stage, latchkey: Latchkey) -> None:
+def test_a_client_that_may_still_be_connected_keeps_its_lease(stage: Stage, latchkey: AsyncLatchkey) -> None:
     """Cancelled while it disconnects, a block does not know that it has: the lease runs out instead of being given up."""
     session_id = stage.connect()
     leaving = asyncio.Event()

@@ -90,7 +90,9 @@ def test_pages_name_log_lines_that_are_written() -> None:
     pages = "".join(
         re.sub(r"```promql.*?```", "", path.read_text(), flags=re.DOTALL) for path in _RUNBOOKS.glob("[A-Z]*.md")
     )
-    named = set(re.findall(r"\b(?:backups?|flood|hints|logins?|periodic|session|validator|webhook)\.[a-z_]{2,}", pages))
+    named = set(
+        re.findall(r"\b(?:backups?|flood|hints|logins?|periodic|session|validator|webhook|worker)\.[a-z_]{2,}", pages)
+    )
     named |= {
         f"{area}.{what}" for area, several in re.findall(r"(\w+)\.\(([\w|]+)\)", pages) for what in several.split("|")
     }

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, update
 
-from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, NotFound
 from app.logins.service import Reader, cancel_login, read_login, submit_code, submit_password
 from app.logins.serving import NewLogin
 from app.logins.start import RUN_TASK, StartedLogin, start_login
-from app.models import IdempotencyKey, Login
+from app.models import Login
 from app.sessions.claim import Account, claim_session
 from app.settings import DataCentre
 from app.telegram.identity import identity_for
@@ -25,9 +23,9 @@ from tests.builders import Sent
 USER = 7_000_001
 
 
-def start(core: Core, *, tenant: str = "alice", key: str | None = None, **fields: object) -> StartedLogin:
+def start(core: Core, *, tenant: str = "alice", **fields: object) -> StartedLogin:
     """Start a login with few words."""
-    return start_login(core, tenant_id=tenant, request=NewLogin(**fields), idempotency_key=key)  # type: ignore[arg-type]
+    return start_login(core, tenant_id=tenant, request=NewLogin(**fields))  # type: ignore[arg-type]
 
 
 def give_session(core: Core, *, tenant: str = "alice") -> str:
@@ -99,43 +97,6 @@ def test_two_simultaneous_posts_make_one_login(core: Core) -> None:
 def test_logins_of_nobody_in_particular_are_all_their_own(core: Core) -> None:
     """Without an expected user every POST is a new login."""
     assert start(core).login.id != start(core).login.id
-
-
-def test_idempotency_key_replays_the_first_answer(core: Core, sent: Sent) -> None:
-    """Same key, same body: the same login and secret, and one task."""
-    first, again = start(core, key="k1", metadata={"a": "1"}), start(core, key="k1", metadata={"a": "1"})
-    assert (again.login.id, again.client_secret, again.status_code) == (first.login.id, first.client_secret, 202)
-    assert len(sent.tasks) == 1
-
-
-def test_simultaneous_posts_under_one_idempotency_key_make_one_login(core: Core) -> None:
-    """Also for logins of nobody in particular, which no other index holds together."""
-    with ThreadPoolExecutor(8) as pool:
-        started = list(pool.map(lambda _: start(core, key="k1"), range(8)))
-    assert len({each.login.id for each in started}) == 1
-    with core.transaction() as db:
-        assert db.scalar(select(func.count()).select_from(Login)) == 1
-
-
-def test_idempotency_key_refuses_another_body(core: Core) -> None:
-    """Same key, other body: 409, and nothing is made."""
-    start(core, key="k1", metadata={"a": "1"})
-    with pytest.raises(Conflict) as refused:
-        start(core, key="k1", metadata={"a": "2"})
-    assert refused.value.code == "idempotency_key_reused"
-
-
-def test_idempotency_keys_are_each_tenants_own(core: Core) -> None:
-    """Bob's key is not Alice's."""
-    assert start(core, key="k1").login.id != start(core, tenant="bob", key="k1").login.id
-
-
-def test_idempotency_key_is_forgotten_after_a_day(core: Core) -> None:
-    """After 24 h the key makes a new login."""
-    first = start(core, key="k1")
-    with core.transaction() as db:
-        db.execute(update(IdempotencyKey).values(created_at=utc_now() - timedelta(hours=25)))
-    assert start(core, key="k1", metadata={"other": "body"}).login.id != first.login.id
 
 
 def test_a_login_is_read_by_its_tenant_or_its_secret_and_nobody_else(core: Core) -> None:

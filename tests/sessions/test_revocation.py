@@ -48,6 +48,7 @@ def test_a_revoked_session_is_logged_out_and_erased(stage: Stage) -> None:
             {
                 "session_id": session_id,
                 "telegram_user_id": user_id,
+                "end_user_id": None,
                 "reason": "requested",
                 "metadata": {"order": "17"},
             },

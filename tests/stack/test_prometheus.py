@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from devstack.ports import free_port
 from devstack.probes import answers_ok
 from devstack.programs import Program, running
 from devstack.running import RunningStack
-from tests.devstack.prometheus import FOLDER, program, rules
+from tests.devstack.prometheus import FOLDER, ROOT, program, rules
 from tests.stack.city import City
 from tests.waiting import wait_until
 
@@ -94,11 +95,13 @@ def test_flood_waits_fire_their_alert(city: City, prometheus: Prometheus) -> Non
     city.wait_for(started["id"], "authorized")
 
 
-def test_every_recorded_query_has_an_answer(city: City, prometheus: Prometheus) -> None:
-    """Ratios, quantiles and short names: one sample at least, from the first minute of the stack on."""
-    recorded = [rule["record"] for rule in rules() if "record" in rule]
-
-    def answered() -> set[str]:
-        return {query for query in (*recorded, *_BY_HAND) if prometheus.ask(query)}
-
-    wait_until(lambda: answered() == {*recorded, *_BY_HAND}, within_seconds=10)
+def test_every_query_has_an_answer(city: City, prometheus: Prometheus) -> None:
+    """What is recorded, what the dashboard shows, what people type: one sample at least, from the stack's first minute on."""
+    panels = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "latchkey.json").read_text())["panels"]
+    shown = (
+        target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel.get("targets", ())
+    )
+    recorded = (rule["record"] for rule in rules() if "record" in rule)
+    # The exporter's own metrics need an exporter, which this stack is without.
+    queries = {query for query in (*recorded, *shown, *_BY_HAND) if "celery_" not in query}
+    wait_until(lambda: not {query for query in queries if not prometheus.ask(query)}, within_seconds=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from client import Latchkey
+from latchkey_client import AsyncLatchkey
 from tests.stack.city import City
 from tests.waiting import wait_until
 
@@ -42,7 +42,9 @@ def test_a_sessions_life(city: City) -> None:
     wait_until(lambda: session(city, session_id)["last_validated_at"] > before, within_seconds=30)
 
     async def use() -> int:
-        async with Latchkey(city.web, city.stack.description["api_key"]).lease(session_id, holder="bot-1") as client:
+        async with AsyncLatchkey(city.web, city.stack.description["api_key"]).lease(
+            session_id, holder="bot-1"
+        ) as client:
             assert session(city, session_id)["lease"]["holder"] == "bot-1"
             return int((await client.get_me()).id)
 

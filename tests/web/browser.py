@@ -14,11 +14,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class CallFailed(AssertionError):
+    """Raised when the browser refuses a call: what it was about is no longer there, say."""
 
 
 class Page:
@@ -89,7 +93,12 @@ class Page:
 
     def wait_for_in_frame(self, expression: str) -> Any:
         """As ``wait_for``, in the page's first frame."""
-        return self._wait(expression, self.evaluate_in_frame, 15.0)
+
+        def evaluate(attempt: str) -> Any:
+            with suppress(CallFailed):  # the frame has just gone on to another document
+                return self.evaluate_in_frame(attempt)
+
+        return self._wait(expression, evaluate, 15.0)
 
     def _wait(self, expression: str, evaluate: Callable[[str], Any], within_seconds: float) -> Any:
         give_up_at = time.monotonic() + within_seconds
@@ -152,7 +161,8 @@ class Page:
         while True:
             answer = self._next_message()
             if answer.get("id") == self._last_id:
-                assert "error" not in answer, f"{method}: {answer['error']}"
+                if "error" in answer:
+                    raise CallFailed(f"{method}: {answer['error']}")
                 result: dict[str, Any] = answer["result"]
                 return result
             self._note(answer)

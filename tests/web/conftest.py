@@ -62,6 +62,7 @@ def make_client(settings: Settings) -> Iterator[MakeClient]:
     yield make
     for parts in built:
         parts.watch.close()
+        parts.event_watch.close()
         parts.core.engine.dispose()
         parts.core.redis.close()
 

@@ -190,6 +190,21 @@ def test_starting_again_stays_in_the_mini_app_and_survives_a_reload(acme: Live, 
     assert "/miniapp" in phone.evaluate("location.pathname")
 
 
+def test_a_login_that_is_no_longer_there_is_asked_for_anew(acme: Live, phone: Page) -> None:
+    """What this tab remembers may be too old; who opened it is known as before."""
+    phone.expected = ("telegram-web-app.js", "lgn_of_yesterday")
+    signed = init_data(user_id=1007)
+    phone.go(f"{acme.url}/miniapp?lang=en")
+    phone.evaluate(
+        "sessionStorage.clear(); sessionStorage.setItem('latchkey:miniapp:' + new URLSearchParams("
+        f"{signed!r}).get('hash'), JSON.stringify({{ id: 'lgn_of_yesterday', client_secret: 'ls_x' }}))"
+    )
+    phone.go(address(acme, signed))
+    kept = "Object.values({ ...sessionStorage }).join()"
+    phone.wait_for(f"{kept}.includes('client_secret') && !{kept}.includes('lgn_of_yesterday')")
+    assert started_login(acme, 1007) in phone.evaluate(kept)
+
+
 @pytest.mark.parametrize(
     ("signed", "says"),
     [

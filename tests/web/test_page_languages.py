@@ -54,6 +54,7 @@ def test_every_language_fits_every_screen(acme: Live, browser: Page, language: s
         for screen in (DESKTOP, PHONE, SMALL):
             for dark in (False, True):
                 browser.size(*screen, dark=dark)
+                browser.wait_for(f"innerWidth === {screen[0]}")  # a resize takes a moment to arrive
                 assert browser.evaluate("document.documentElement.scrollWidth") <= screen[0], (part, screen)
                 if number < 2 and screen == PHONE and dark == (number == 1):
                     look(browser, part, width=screen[0], dark=dark, language=language)

@@ -274,6 +274,21 @@ def test_only_a_page_of_latchkeys_is_opened(acme: Live, origin: str, page: Page,
     assert not page.evaluate("document.querySelector('.latchkey-widget')")
 
 
+def test_a_page_url_may_come_later_or_not_at_all(acme: Live, origin: str, page: Page) -> None:
+    """A promise of it opens the dialog at once; what the application itself is refused with comes through as it is."""
+    login = acme.start_login(origin=origin)
+    page.go(f"{origin}/")
+    page.evaluate(f"start({{ pageUrl: async () => {login['page_url']!r} }})")
+    page.wait_for("!!inDialog('iframe') && !inDialog('iframe').hidden")
+    page.evaluate("inDialog('#close').click()")
+    outcome(page)
+    page.evaluate(
+        "outcome = null; Latchkey.connect({ pageUrl: Promise.reject(new TypeError('no server')) })"
+        ".catch((error) => { outcome = { message: error.message } }); 0"
+    )
+    assert outcome(page) == {"message": "no server"}
+
+
 def test_the_script_is_kept_and_holds_no_secret(live: Live) -> None:
     """Browsers ask again after an hour, and get nothing anew while it is the same."""
     answer = live.call("GET", "/widget.js")

@@ -1,14 +1,9 @@
-"use strict";
 // Shows one login and drives it. The secret comes in the fragment, which browsers keep to themselves, and leaves in a
-// header only. EventSource cannot send headers, so the event stream is read with fetch; a long poll stands in for it.
-// Inside Telegram there is no fragment of ours: there, miniapp.js (the global `miniApp`) says which login it is.
+// header only. Inside Telegram there is no fragment of ours: there, miniapp.js says which login it is.
 (() => {
-  const { loginId, application, origin, disabled, dialCodes, texts } = JSON.parse(
-    document.getElementById("settings").textContent,
-  );
+  const { loginId, application, origin, disabled } = settings;
+  const { has, say, isolate, plural, clock, soon } = words;
   const inTelegram = typeof miniApp === "undefined" ? null : miniApp;
-  const FINAL = ["authorized", "expired", "failed", "cancelled"];
-  const SILENCE_MS = 40000; // the server says something every 15 s
   const ANSWER_MS = 20000; // a password is checked within seconds
   const RESEND_MS = 15000;
   const SLOW_MS = 5000; // a code is there within a second, usually
@@ -17,24 +12,7 @@
   const framed = Boolean(origin) && parent !== window;
 
   const $ = (id) => document.getElementById(id);
-  const language = document.documentElement.lang;
-  const numbers = new Intl.NumberFormat(language, { useGrouping: false });
-  const twoDigits = new Intl.NumberFormat(language, { minimumIntegerDigits: 2 });
-  const relative = new Intl.RelativeTimeFormat(language, { numeric: "always" });
-  const forms = new Intl.PluralRules(language);
-  // What is filled in may be written the other way round: it must not turn what stands around it.
-  const turns = document.documentElement.dir === "rtl" ? /./ : /[\u0590-\u08ff]/;
-  const isolate = (value) => (turns.test(value) ? `\u2068${value}\u2069` : value);
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-  const say = (key, values = {}) => fill(texts[key], values);
-  const plural = (key, n) => fill(texts[key][forms.select(n)], { n: numbers.format(n) });
-  const clock = (seconds) => `${numbers.format(Math.floor(seconds / 60))}:${twoDigits.format(seconds % 60)}`;
-  const soon = (seconds) =>
-    seconds < 100 ? relative.format(seconds, "second") : relative.format(Math.ceil(seconds / 60), "minute");
   const tooFast = (response) => say("too_fast", { when: soon(Number(response.headers.get("Retry-After")) || 1) });
-  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-  class Gone extends Error {} // no such login, or another one's secret
 
   let id = loginId; // whose secret this is
   let secret = inTelegram ? "" : takeSecret();
@@ -74,60 +52,12 @@
     return response;
   }
 
-  // --- following ---
-
-  async function follow() {
-    let failures = 0;
-    while (!login || !FINAL.includes(login.status)) {
-      try {
-        await stream();
-        failures = 0;
-      } catch (error) {
-        if (error instanceof Gone) return gone();
-        failures += 1;
-        if (failures > 1) $("status").textContent = say(navigator.onLine === false ? "offline" : "reconnecting");
-        try {
-          await poll();
-          failures = 0;
-        } catch (again) {
-          if (again instanceof Gone) return gone();
-        }
-        await sleep(Math.min(10000, 500 * 2 ** failures) * (0.5 + Math.random() / 2));
-      }
-    }
-  }
-
-  async function stream() {
-    const stop = new AbortController();
-    let watchdog = setTimeout(() => stop.abort(), SILENCE_MS);
-    try {
-      const response = await call("/events", { signal: stop.signal });
-      if (response.status === 404 || response.status === 401) throw new Gone();
-      if (!response.ok || !response.body) throw new Error(`status ${response.status}`);
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let text = ""; ; ) {
-        const { done, value } = await reader.read();
-        if (done) return;
-        clearTimeout(watchdog);
-        watchdog = setTimeout(() => stop.abort(), SILENCE_MS);
-        const events = (text + value).split("\n\n");
-        text = events.pop();
-        for (const event of events) {
-          const line = event.split("\n").find((part) => part.startsWith("data: "));
-          if (line) update(JSON.parse(line.slice(6)));
-        }
-      }
-    } finally {
-      clearTimeout(watchdog);
-      stop.abort();
-    }
-  }
-
-  async function poll() {
-    const response = await call(login ? `?wait=20&version=${login.version}` : "");
-    if (response.status === 404 || response.status === 401) throw new Gone();
-    if (!response.ok) throw new Error(`status ${response.status}`);
-    update(await response.json());
+  function followLogin() {
+    const interrupted = () => ($("status").textContent = say(navigator.onLine === false ? "offline" : "reconnecting"));
+    return follow({ call, newest: () => login, update, interrupted }).catch((error) => {
+      if (!(error instanceof Gone)) throw error;
+      gone();
+    });
   }
 
   // --- showing ---
@@ -156,7 +86,7 @@
     $("mark").className = tone;
     $("running").hidden = final;
     $("meaning").hidden = final && tone !== "good";
-    document.title = final ? text : texts.title;
+    document.title = final ? text : say("title");
   }
 
   // What had the focus may be hidden now: who has no mouse goes on from what came instead.
@@ -186,7 +116,7 @@
 
   function renderEnd() {
     const { status, reason, account } = login;
-    const key = status === "failed" && `reason_${reason}` in texts ? `reason_${reason}` : status;
+    const key = status === "failed" && has(`reason_${reason}`) ? `reason_${reason}` : status;
     const tones = { authorized: "good", cancelled: "calm" };
     $("again").hidden = status === "authorized";
     show(key, "done", tones[status] || "bad");
@@ -212,6 +142,7 @@
   }
 
   function gone() {
+    if (inTelegram && inTelegram.forget()) return beginInTelegram();
     tellFrame("end", { status: "gone", reason: null, session_id: null });
     show(disabled ? "tenant_disabled" : "gone", "done", "bad");
   }
@@ -243,7 +174,7 @@
   }
 
   function renderCode({ delivery, length, beginning, pattern, no_other_way: noOtherWay, attempts_left: left }) {
-    const key = `code_by_${delivery}` in texts ? `code_by_${delivery}` : "code_by_other";
+    const key = has(`code_by_${delivery}`) ? `code_by_${delivery}` : "code_by_other";
     const begins = beginning ? say("code_begins", { text: isolate(beginning) }) : "";
     const digits = plural("last_digits", length || 0);
     $("code-delivery").textContent = say(key, { digits, pattern: isolate(pattern || ""), beginning: begins }).trim();
@@ -356,33 +287,16 @@
     render();
   }
 
-  function regionOf(number) {
-    const digits = number.replace(/\D/g, "").replace(/^00/, "");
-    for (let length = 3; length > 0; length -= 1) {
-      const regions = dialCodes[digits.slice(0, length)];
-      if (regions) return regions.split(" ")[0];
-    }
-    return null;
-  }
-
   function beginNumber() {
-    const region = (navigator.languages || [navigator.language])
-      .map((tag) => /-([A-Z]{2})\b/.exec(tag))
-      .filter(Boolean)
-      .map((match) => match[1])[0];
-    const code = Object.keys(dialCodes).find((each) => dialCodes[each].split(" ").includes(region));
+    const code = countries.codeOfThisPlace();
     if (code) $("phone").value = `+${code} `;
     showCountry();
   }
 
   function showCountry() {
-    const region = regionOf($("phone").value);
-    $("country").textContent = region
-      ? String.fromCodePoint(...[...region].map((letter) => 0x1f1a5 + letter.charCodeAt(0)))
-      : "🌐";
-    $("country").title = region
-      ? new Intl.DisplayNames([language], { type: "region" }).of(region)
-      : "";
+    const region = countries.regionOf($("phone").value);
+    $("country").textContent = region ? countries.flag(region) : "🌐";
+    $("country").title = region ? countries.nameOf(region) : "";
   }
 
   $("phone").addEventListener("input", showCountry);
@@ -446,7 +360,9 @@
     addEventListener("message", ({ source, origin: from, data }) => {
       if (source === parent && from === origin && data && data.source === "latchkey-host" && data.type === "cancel") cancel();
     });
-    addEventListener("keydown", ({ key }) => key === "Escape" && tellFrame("escape"));
+    addEventListener("keydown", ({ key, target, isComposing }) => {
+      if (key === "Escape" && !isComposing && target !== $("language")) tellFrame("escape");
+    });
     new ResizeObserver(() => tellFrame("size", { height: document.documentElement.offsetHeight })).observe(document.body);
     tellFrame("ready");
   }
@@ -468,7 +384,7 @@
       lock(kind, false);
     }
     show("queued", "wait");
-    follow();
+    followLogin();
   }
 
   async function beginInTelegram() {
@@ -533,5 +449,5 @@
   answers("code");
   setInterval(tick, 1000);
   if (inTelegram) beginInTelegram();
-  else follow();
+  else followLogin();
 })();

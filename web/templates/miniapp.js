@@ -1,9 +1,7 @@
-"use strict";
 // What Telegram has around the page: who opened it, its colours, its buttons, its buzz. Telegram's own script may be out of
 // reach; then the launch parameters in the fragment say who opened the page and in which colours, and its own buttons do.
 const miniApp = (() => {
   const launch = new URLSearchParams(location.hash.slice(1));
-  const { texts } = JSON.parse(document.getElementById("settings").textContent);
   const root = document.documentElement;
   const $ = (id) => document.getElementById(id);
   const SCRIPT_MS = 5000;
@@ -65,6 +63,7 @@ const miniApp = (() => {
 
   // A reload finds the login that was started again, too.
   let storageKey = "";
+  let isFromStorage = false;
 
   function keep({ id, client_secret }) {
     try {
@@ -75,10 +74,19 @@ const miniApp = (() => {
   function kept() {
     try {
       const login = JSON.parse(sessionStorage.getItem(storageKey));
+      isFromStorage = Boolean(login);
       return login && { login };
     } catch {
       return null;
     }
+  }
+
+  // Whether there was one that is worth asking anew for: it is there no more.
+  function forget() {
+    if (!isFromStorage) return false;
+    isFromStorage = false;
+    sessionStorage.removeItem(storageKey);
+    return true;
   }
 
   // --- colours ---
@@ -151,7 +159,7 @@ const miniApp = (() => {
       const button = primary();
       const over = isShown($("done"));
       const params = {
-        text: button ? button.textContent : texts.close,
+        text: button ? button.textContent : words.say("close"),
         is_active: !(button && button.disabled),
         is_visible: Boolean(button || over),
       };
@@ -200,5 +208,5 @@ const miniApp = (() => {
     app.onEvent("themeChanged", () => dress(app.themeParams || {}));
     equip(app);
   });
-  return { begin, keep };
+  return { begin, keep, forget };
 })();

@@ -49,7 +49,7 @@
         if (this.signal.aborted) return this.fail("aborted");
         this.signal.addEventListener("abort", () => this.leave("aborted"), { signal });
       }
-      this.open().catch(() => this.fail("invalid_page_url"));
+      this.open().catch((error) => this.fail(error));
     }
 
     build() {
@@ -78,10 +78,11 @@
     }
 
     async open() {
-      const given = typeof this.pageUrl === "function" ? this.pageUrl() : this.pageUrl;
-      const page = new URL(await given);
-      const match = PAGE.exec(page.pathname);
-      if (page.origin !== HOME || !match || page.hash.length < 2) throw new TypeError("not a page_url of ours");
+      // An error of the application's own is its to read: the promise rejects with that.
+      const given = await (typeof this.pageUrl === "function" ? this.pageUrl() : this.pageUrl);
+      const page = URL.canParse(given) ? new URL(given) : null;
+      const match = page && page.origin === HOME && page.hash.length > 1 && PAGE.exec(page.pathname);
+      if (!match) throw new ConnectError("invalid_page_url");
       if (this.over.signal.aborted) return;
       Object.assign(this, { page, loginId: match[1], secret: page.hash.slice(1) });
       if (this.language) page.searchParams.set("lang", this.language);
@@ -174,7 +175,7 @@
     }
 
     fail(reason) {
-      this.reject(new ConnectError(reason));
+      this.reject(reason instanceof Error ? reason : new ConnectError(reason));
       this.remove();
     }
 

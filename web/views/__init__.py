@@ -6,6 +6,7 @@ from apiflask import APIBlueprint
 
 from web.views.audit import audit
 from web.views.docs import docs
+from web.views.events import events
 from web.views.leases import leases
 from web.views.logins import logins
 from web.views.mini_app import mini_app
@@ -21,6 +22,7 @@ BLUEPRINTS: tuple[APIBlueprint, ...] = (
     logins,
     sessions,
     leases,
+    events,
     audit,
     webhooks,
     own_tenant,

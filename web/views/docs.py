@@ -1,15 +1,22 @@
-"""The reference as a page: the OpenAPI document, rendered on the server, so that it needs no script and no network."""
+"""The reference as a page: the OpenAPI document, rendered on the server. It needs no network, and no script to be read.
+
+The script finds, switches the examples' language, and tries calls against this very server.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from apiflask import APIBlueprint, APIFlask
-from flask import Response, current_app
+from flask import Response, current_app, redirect
 from markupsafe import Markup, escape
+from werkzeug.wrappers import Response as BaseResponse
 
 from web.problems import CODES
+from web.views.docs_examples import body_of, examples_of
 from web.views.page import render_page
 
 docs = APIBlueprint("docs", __name__, enable_openapi=False)
@@ -55,7 +62,21 @@ def show_docs() -> Response:
         content_of=_content,
         prose=_prose,
         codes=CODES,
+        examples_of=lambda method, path, operation: examples_of(spec, method, path, operation),
+        example_body=lambda operation: _example_body(spec, operation),
+        names_in=lambda path: re.findall(r"\{(\w+)}", path),
     )
+
+
+@docs.get("/")
+def lead_to_docs() -> BaseResponse:
+    """Lead whoever comes without knowing where to the reference."""
+    return redirect("/docs")
+
+
+def _example_body(spec: Mapping[str, Any], operation: Mapping[str, Any]) -> str | None:
+    body = body_of(spec, operation)
+    return None if body is None else json.dumps(body, indent=2, ensure_ascii=False)
 
 
 def _prose(text: str) -> Markup:

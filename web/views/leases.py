@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from apiflask import APIBlueprint
 
-from app.sessions.leases import acquire_lease, release_lease, renew_lease
+from app.sessions.leases import acquire_lease, check_lease_again, release_lease, renew_lease
 from web.auth import current_caller, needs
+from web.idempotency import replays_if
 from web.openapi import answers_problems
 from web.parts import parts
 from web.views.session_bodies import LeaseView, NewLeaseBody, ReleaseLeaseQuery, RenewedLeaseView, RenewLeaseBody
@@ -13,9 +16,21 @@ from web.views.session_bodies import LeaseView, NewLeaseBody, ReleaseLeaseQuery,
 leases = APIBlueprint("leases", __name__, url_prefix="/v1/sessions/<id:session_id>/lease", tag="Leases")
 
 
+def _still_held(arguments: dict[str, Any], answer: dict[str, Any]) -> None:
+    caller = current_caller()
+    check_lease_again(
+        parts().core,
+        tenant_id=caller.tenant_id,
+        session_id=arguments["session_id"],
+        lease_id=answer["lease_id"],
+        actor=caller.actor,
+    )
+
+
 @leases.post("")
-@answers_problems("session_leased", "session_not_active")
+@answers_problems("session_leased", "session_not_active", "lease_lost")
 @needs("sessions:open", limit="opens")
+@replays_if(_still_held)
 @leases.input(NewLeaseBody, arg_name="body")
 @leases.output(LeaseView, status_code=201)
 def acquire(session_id: str, body: NewLeaseBody) -> LeaseView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
 from app.logins.serving import LANGUAGE_TAG, NewLogin
 from app.logins.start import StartedLogin
@@ -113,12 +113,6 @@ class NewLoginBody(Body):
     def to_request(self) -> NewLogin:
         """As ``app`` takes it."""
         return NewLogin(**self.model_dump())
-
-
-class StartHeaders(BaseModel):
-    """What a login is started with beside its body."""
-
-    idempotency_key: str | None = Field(default=None, min_length=1, max_length=255, pattern=r"^[ -~]*$")
 
 
 class StartedLoginView(LoginView):

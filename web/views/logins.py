@@ -32,7 +32,6 @@ from web.views.login_bodies import (
     NewLoginBody,
     PasswordBody,
     StartedLoginView,
-    StartHeaders,
     WaitQuery,
     show_started,
 )
@@ -51,16 +50,15 @@ REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 
 
 @logins.post("")
-@answers_problems("idempotency_key_reused", "rate_limited", "not_found", "session_not_active")
+@answers_problems("rate_limited", "not_found", "session_not_active")
 @needs("logins", limit="own")
-@logins.input(StartHeaders, location="headers", arg_name="headers")
 @logins.input(NewLoginBody, arg_name="body")
 @logins.output(StartedLoginView, status_code=202, description="On its way.")
 @logins.doc(responses=REUSED)
-def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, int, dict[str, str]]:
+def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
     """Start a login
 
-    With an `Idempotency-Key` a repeated call is answered like the first one for 24 hours. While a login of the same
+    While a login of the same
     `telegram_user_id` is under way, that one is the answer; another one of the same `end_user_id` is cancelled.
     """
     caller, per_minute = current_caller(), parts().core.settings.login_rate_per_minute
@@ -78,7 +76,6 @@ def start(body: NewLoginBody, headers: StartHeaders) -> tuple[StartedLoginView, 
         parts().core,
         tenant_id=caller.tenant_id,
         request=replace(body.to_request(), api_key_id=caller.key_id),
-        idempotency_key=headers.idempotency_key,
     )
     return _show(started), started.status_code, {"Location": f"/v1/logins/{started.login.id}"}
 
@@ -112,7 +109,8 @@ def get(login_id: str, query: WaitQuery) -> LoginView:
 def events(login_id: str) -> Response:
     """Stream a login's changes
 
-    Server-sent events: the Login at once, then after every change; a comment every 15 s.
+    Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
+    comes back is told the Login as it is: its last state is all that there is to know.
     """
     core, reader, streams = parts().core, current_reader(), parts().http_metrics.streams
     with ExitStack() as opened:

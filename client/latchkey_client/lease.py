@@ -11,11 +11,14 @@ import contextlib
 import logging
 import random
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from .api import GrantedLease, LeaseApi
+from . import leases
+from .drivers import AsyncDriver
 from .errors import LatchkeyError, LatchkeyUnavailable, LeaseLost, SessionDead, SessionLeased
+from .models import Lease
 from .telegram import DEATHS, LeasedClient
 
 DISCONNECT_SECONDS = 3.0
@@ -34,14 +37,16 @@ class SessionLease:
     When the lease is lost, the block is cancelled where it stands, and leaves with ``LeaseLost``.
 
     Args:
+        make_driver: called at the block's start, in its event loop.
         ttl_seconds: 10 to 3600; renewed at a third of it, if that is sooner than ``renew_seconds``.
         options: of Telethon's ``TelegramClient``.
     """
 
     def __init__(
         self,
-        api: LeaseApi,
+        session_id: str,
         *,
+        make_driver: Callable[[], AsyncDriver],
         holder: str,
         ttl_seconds: int,
         purpose: str | None,
@@ -49,7 +54,9 @@ class SessionLease:
         pace_seconds: tuple[float, float],
         options: dict[str, Any],
     ) -> None:
-        self._api = api
+        self._session_id = session_id
+        self._make_driver = make_driver
+        self._driver: AsyncDriver | None = None
         self._holder = holder
         self._ttl_seconds = ttl_seconds
         self._purpose = purpose
@@ -58,7 +65,7 @@ class SessionLease:
         self._margin_seconds = min(10.0, max(DISCONNECT_SECONDS, ttl_seconds / 4))
         self._renew_seconds = min(renew_seconds, ttl_seconds / 3)
         self._until = 0.0
-        self._granted: GrantedLease | None = None
+        self._granted: Lease | None = None
         self._client: LeasedClient | None = None
         self._disconnected = True
         self._keeper: asyncio.Task[None] | None = None
@@ -71,13 +78,14 @@ class SessionLease:
         """Acquire the lease and connect.
 
         Raises:
-            SessionLeased, SessionNotActive, SessionNotFound, AccessDenied, LatchkeyUnavailable: Latchkey said no.
+            SessionLeased, SessionNotActive, NotFound, AccessDenied, LatchkeyUnavailable: Latchkey said no.
             SessionDead: Telegram did.
             ConnectionError, TimeoutError: Telegram cannot be reached.
             FloodWaitError: Telethon's, when Telegram asks this account to wait for longer than a minute.
         """
         async with contextlib.AsyncExitStack() as undo:
-            await undo.enter_async_context(self._api)
+            self._driver = self._make_driver()
+            undo.push_async_callback(self._driver.close)
             self._granted = await self._acquire()
             undo.push_async_callback(self._release)
             self._client = self._make_client(self._granted)
@@ -120,14 +128,12 @@ class SessionLease:
 
     # --- the lease
 
-    async def _acquire(self) -> GrantedLease:
+    async def _acquire(self) -> Lease:
         give_up_at = time.monotonic() + _OWN_HOLD_SECONDS
         while True:
             asked_at = time.monotonic()
             try:
-                granted = await self._api.acquire(
-                    holder=self._holder, ttl_seconds=self._ttl_seconds, purpose=self._purpose
-                )
+                granted = await self._acquire_once()
             except SessionLeased as exc:
                 if not exc.holder.startswith(_OWN_HOLDERS) or asked_at > give_up_at:
                     raise
@@ -135,6 +141,12 @@ class SessionLease:
                 continue
             self._until = asked_at + self._ttl_seconds
             return granted
+
+    async def _acquire_once(self) -> Lease:
+        assert self._driver is not None
+        return await self._driver.run(
+            leases.acquire(self._session_id, holder=self._holder, ttl_seconds=self._ttl_seconds, purpose=self._purpose)
+        )
 
     async def _keep(self) -> None:
         """Renew for as long as the block runs; when that cannot be done in time, end it."""
@@ -173,8 +185,9 @@ class SessionLease:
     async def _renew(self) -> None:
         assert self._client is not None
         assert self._granted is not None
-        health = self._client.health
-        await self._api.renew(self._granted.lease_id, ttl_seconds=self._ttl_seconds, healthy=health)
+        assert self._driver is not None
+        health, lease_id = self._client.health, self._granted.lease_id
+        await self._driver.run(leases.renew(self._session_id, lease_id, ttl_seconds=self._ttl_seconds, healthy=health))
         self._client.note_reported(health)
 
     def _left_seconds(self) -> float:
@@ -188,18 +201,19 @@ class SessionLease:
 
     async def _release(self) -> None:
         assert self._granted is not None
+        assert self._driver is not None
         if not self._disconnected:
             _log.warning("lease not released, it runs out: the client may still be connected")
             return
         try:
             health = None if self._client is None else self._client.health
-            await self._api.release(self._granted.lease_id, healthy=health)
+            await self._driver.run(leases.release(self._session_id, self._granted.lease_id, healthy=health))
         except LatchkeyError as exc:
             _log.info("lease not released, it runs out: %s", exc.detail)
 
     # --- Telegram
 
-    def _make_client(self, granted: GrantedLease) -> LeasedClient:
+    def _make_client(self, granted: Lease) -> LeasedClient:
         return LeasedClient(
             granted.session_string,
             granted.api_id,
