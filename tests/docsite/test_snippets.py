@@ -23,6 +23,8 @@ from tests.stack.city import City
 from tests.waiting import wait_until
 from tests.web.browser import CHROMIUM, browsing
 
+pytestmark = pytest.mark.timeout(240)  # a whole stack starts for the first test, on a machine that may be busy
+
 DOCS = ROOT / "docs"
 PAGES = [
     "quick-start.md",
