@@ -40,9 +40,9 @@ def _ask_postgres(core: Core) -> str:
 def _ask_migrations(core: Core, head: str | None) -> str:
     with core.engine.connect() as connection:
         current = migrations.current_revision(connection)
-    if current is None or (current != head and migrations.is_known_revision(current)):
+    if migrations.is_behind(current, head=head):
         raise _Down(f"The database is at revision {current}, this version needs {head}: run python -m app migrate.")
-    return f"revision {current}"  # an unknown one is newer: the old version serves on while the new one rolls out
+    return f"revision {current}"
 
 
 def _ask_redis(core: Core) -> str:

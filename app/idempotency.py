@@ -9,6 +9,7 @@ What is not kept: an answer that says to come again (5xx, 429, 408), and one tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ class Owner(NamedTuple):
     namespace: str
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Asked:
     """A request under an idempotency key.
 
     Args:
@@ -58,9 +60,9 @@ class Asked(NamedTuple):
         subject: the id in its address, if there is one.
     """
 
-    key: str
+    key: str = field(repr=False)
     identify: Callable[[DatabaseSession], Owner]
-    request: str
+    request: str = field(repr=False)
     subject: str | None
 
 

@@ -53,8 +53,15 @@ def head_revision() -> str | None:
     return ScriptDirectory.from_config(_config(None)).get_current_head()
 
 
-def is_known_revision(revision: str) -> bool:
-    """Whether ``migrations/`` has it; a database may be ahead of an older process."""
+def is_behind(revision: str | None, *, head: str | None) -> bool:
+    """Whether a database at this revision lacks some of this version's migrations.
+
+    One that ``migrations/`` does not have is newer: the old version serves on while the new one rolls out.
+    """
+    return revision is None or (revision != head and _is_known(revision))
+
+
+def _is_known(revision: str) -> bool:
     return any(script.revision == revision for script in ScriptDirectory.from_config(_config(None)).walk_revisions())
 
 

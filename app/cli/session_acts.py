@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from app.cli.custody import open_core
 from app.cli.database import cli_actor
@@ -43,7 +43,7 @@ class OpenedView(BaseModel):
     lease_id: str
     fencing_token: int
     expires_at: Timestamp
-    session_string: str
+    session_string: str = Field(repr=False)
     telegram_user_id: int | None
     dc_id: int
     api_id: int

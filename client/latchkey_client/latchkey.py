@@ -45,8 +45,10 @@ class _Access:
     def _lease(
         self, session_id: str, holder: str | None, ttl_seconds: int, purpose: str | None, options: dict[str, Any]
     ) -> SessionLease:
-        from .lease import SessionLease  # Telethon is optional
-
+        try:
+            from .lease import SessionLease
+        except ModuleNotFoundError as exc:
+            raise ImportError("A leased client needs Telethon: pip install latchkey-client[telethon]") from exc
         return SessionLease(
             session_id,
             # Its own connections: it lives in the event loop that enters it, and renews in time whatever others do.
@@ -150,6 +152,7 @@ class Latchkey(_Access):
         """Use a session: ``with latchkey.lease(session_id) as client:``. As ``AsyncLatchkey.lease``, but the client's methods
         block. Event handlers run in another thread: the lease's own.
         """
+        lease = self._lease(session_id, holder, ttl_seconds, purpose, options)
         from .blocking_lease import BlockingLease  # Telethon is optional
 
-        return BlockingLease(self._lease(session_id, holder, ttl_seconds, purpose, options))
+        return BlockingLease(lease)

@@ -40,6 +40,24 @@ def test_the_wheel_serves_alone(installed: Path) -> None:
     assert (done.stdout, done.stderr) == ("True\n[]\n", "")
 
 
+def test_a_lease_without_telethon_says_what_is_missing(installed: Path) -> None:
+    """It is an extra: logins and webhooks do without."""
+    program = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(installed)!r})\n"
+        "sys.modules['telethon'] = None\n"
+        "import latchkey_client\n"
+        "try:\n"
+        "    latchkey_client.Latchkey('http://127.0.0.1:1', 'lk_1').lease('ses_1')\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], cwd=installed, capture_output=True, text=True, check=False
+    )
+    assert "latchkey-client[telethon]" in done.stdout, done.stderr
+
+
 def test_the_wheel_says_that_it_is_typed(installed: Path) -> None:
     """Type checkers look for py.typed; tests are not part of the package."""
     assert (installed / "latchkey_client" / "py.typed").exists()

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from app.cli import cli
 from app.core import Core
 from app.models import TelegramSession
 from app.tenants.keys import authenticate
 from app.vault.sealing import Place
-from tests.builders import API_HASH, API_ID
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def environment(core: Core) -> dict[str, str]:
-    """The environment of a command on the test's stores."""
-    return {
-        "DATABASE_URL": core.settings.database_url,
-        "REDIS_URL": core.settings.redis_url,
-        "TELEGRAM_API_ID": str(API_ID),
-        "TELEGRAM_API_HASH": API_HASH,
-        "KEY_PROVIDER": "local",
-        "LOCAL_KEY_FILE": str(core.settings.local_key_file),
-        # Whoever runs the tests may have a running stack's settings in the environment.
-        **dict.fromkeys(("CELERY_BROKER_URL", "S3_BUCKET", "TELEGRAM_PROXY", "TELEGRAM_DC_ADDRESS"), ""),
-    }
-
-
-@pytest.fixture
-def run(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words: str, typed: str | None = None, **overrides: str) -> Result:
-        return CliRunner().invoke(cli, words, input=typed, env=environment | overrides)
-
-    return call
-
-
-def answer(result: Result) -> object:
-    """The JSON that a command printed."""
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+from tests.tenants.commands import Run, answer
 
 
 def test_every_command_describes_itself(run: Run) -> None:

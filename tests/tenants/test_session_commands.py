@@ -16,9 +16,7 @@ from app.cli.examples import EXAMPLES
 from app.core import Core
 from app.models import TelegramSession
 from tests.sessions.rows import give_session
-from tests.tenants.test_command_line import Run, answer, environment, run
-
-__all__ = ["environment", "run"]  # fixtures of this module, too
+from tests.tenants.commands import Run, answer
 
 
 def leaves(command: click.Command, name: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -49,5 +49,5 @@ def test_every_code_is_on_the_page_of_errors() -> None:
     """With its status, what it means and what to do."""
     page = (DOCS / "reference" / "errors.md").read_text()
     for code, (status, sentence) in CODES.items():
-        assert f"| `{code}` | {status} | {sentence} |" in page
+        assert f"`{code}` | {status} | {sentence} |" in page
         assert sentence.count(". ") + sentence.count("; ") + sentence.count(": ") >= 1, f"{code}: what is to be done?"
