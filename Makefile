@@ -69,6 +69,7 @@ reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeS
 
 .PHONY: docs
 docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
+	@$(BIN)/python -m web.reference
 	@$(BIN)/python -m docsite
 	@$(BIN)/python -m mkdocs build --quiet --strict
 	@echo "site/index.html (with its search: $(BIN)/python -m mkdocs serve)"

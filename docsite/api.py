@@ -26,9 +26,10 @@ _LIMITS = {
 _CODE = re.compile(r"^`([a-z_]+)`:", re.MULTILINE)
 _KEYS = {"ApiKey": "an API key", "LoginSecret": "the login's `client_secret` in the header `Login-Secret`"}
 
-_ABOUT_API = """The machine-readable form of this page is `/openapi.json` of the web role, and `/docs` shows the same
-without a network. `Authorization: Bearer lk_…` goes with every call, except where another key is named. Times are RFC
-3339 in UTC. Unknown fields are errors. Every error is a [problem](errors.md)."""
+_ABOUT_API = """The machine-readable form of this page is [openapi.json](../openapi.json), which the web role serves at
+`/openapi.json`; its `/docs` shows the same without a network. `Authorization: Bearer lk_…` goes with every call, except
+where another key is named. Times are RFC 3339 in UTC. Unknown fields are errors. Every error is a
+[problem](errors.md)."""
 
 
 def api_page(app: APIFlask) -> str:

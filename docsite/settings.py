@@ -108,8 +108,8 @@ GROUPS = (
     Group(
         "Limits",
         {
-            "login_rate_per_minute": "logins started, by tenant, by key and by end user",
-            "strict_rate_per_minute": "secrets typed: passwords and codes",
+            "login_rate_per_minute": "logins started, by key and tenant; sessions imported, by tenant",
+            "strict_rate_per_minute": "passwords and codes typed, by login",
             "read_rate_per_minute": "calls that only look, by key and tenant",
             "open_rate_per_minute": "opened sessions and other changes, by key and tenant",
             "max_waiting_logins": "how many logins a tenant may have under way",

@@ -34,7 +34,7 @@ _numbers = itertools.cycle(range(1, 16))
 
 
 # Folders whose tests start whole stacks: after the others, so that a simple mistake is seen soon.
-_SLOW_FOLDERS = ("chaos", "devstack", "stack")
+_SLOW_FOLDERS = ("chaos", "devstack", "docsite", "stack")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -76,7 +76,7 @@ class Reader:
         blocks = [snippet.body for snippet in self._snippets if snippet.language == "sh"]
         return self._on_free_ports("\n".join(["set -euo pipefail", *blocks]))
 
-    def type_all(self, *, within_seconds: float = 45) -> str:
+    def type_all(self, *, within_seconds: float = 60) -> str:
         """Type all that the page says; returns what was printed.
 
         Raises:

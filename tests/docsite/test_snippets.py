@@ -23,6 +23,8 @@ from tests.stack.city import City
 from tests.waiting import wait_until
 from tests.web.browser import CHROMIUM, browsing
 
+pytestmark = pytest.mark.timeout(240)  # a whole stack starts for the first test, on a machine that may be busy
+
 DOCS = ROOT / "docs"
 PAGES = [
     "quick-start.md",
@@ -136,6 +138,7 @@ def test_the_qr_page_guide_leads_back_with_a_session(stack: RunningStack, read: 
     with reader.typing(), requests.Session() as browser:
         home = reader.url("5055")
         wait_until(lambda: _answers(home), within_seconds=20)
+        browser.get(home, timeout=20)
         led_to = browser.post(f"{home}/connect", allow_redirects=False, timeout=20).headers["Location"]
         login_id = led_to.partition("#")[0].rpartition("/")[2]
         City(stack).wait_for_qr(login_id)
