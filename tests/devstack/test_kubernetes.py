@@ -309,3 +309,18 @@ def test_with_kms_there_is_no_key_file() -> None:
     """A LOCAL_KEY_FILE that is not there would end the process."""
     told = settings("overlays/production", pods("overlays/production")["web"].main)
     assert (told["KEY_PROVIDER"], told["LOCAL_KEY_FILE"]) == ("aws-kms", "")
+
+
+def test_the_guide_names_every_secret_and_gives_redis_users_their_rights() -> None:
+    """What an operator copies from docs/operations/kubernetes.md is what the pods read and what deploy/redis/users says."""
+    guide = (FOLDER.parents[1] / "docs" / "operations" / "kubernetes.md").read_text()
+    for line in (FOLDER.parent / "redis" / "users").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, rules = line.split(" ", 1)
+            assert f"ACL SETUSER {name} on >… {rules}" in guide
+    for role in ROLES:
+        for value in settings("base", pods("base")[role].main).values():
+            if value.startswith("/run/secrets/latchkey/"):
+                assert f"`{value.removeprefix('/run/secrets/latchkey/')}`" in guide
+    components = {each.name for each in (FOLDER / "components").iterdir()}
+    assert all(each in guide for each in components)
