@@ -9,10 +9,12 @@ import pytest
 import yaml
 
 from app.settings import SECRET_SETTINGS
+from deploy import kubernetes_alerts
 from tests.devstack.kubernetes import COMPOSE, FOLDER, ROLES, Object, Pod, of_kind, pods, render, secrets, settings
+from tests.devstack.prometheus import rules
 
 _FORMS = ("base", "overlays/small", "overlays/production")
-_OTHERS_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+_OTHERS_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 _WATCHED = ("web", "worker-logins", "worker-background", "beat")
 _AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 _BY_A_COMPONENT = {"TELEGRAM_PROXY": "proxy", "TELEGRAM_BOT_TOKEN": "mini-app"}
@@ -257,6 +259,14 @@ def test_prometheus_finds_every_role_by_the_name_that_the_alerts_have() -> None:
     }
     scraped = yaml.safe_load((FOLDER.parent / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert found == {each["job_name"] for each in scraped}
+
+
+def test_the_alerts_are_those_of_docker_compose() -> None:
+    """`make kubernetes` writes them anew."""
+    assert kubernetes_alerts.TARGET.read_text() == kubernetes_alerts.render(), "run: make kubernetes"
+    [rule] = of_kind("overlays/production", "PrometheusRule").values()
+    alerts = [each for group in rule["spec"]["groups"] for each in group["rules"] if "alert" in each]
+    assert {each["alert"] for each in alerts} == {each["alert"] for each in rules() if "alert" in each}
 
 
 def _ports(pod: Pod) -> set[str]:
