@@ -103,6 +103,10 @@ audit: $(INSTALLED) ## Look up known vulnerabilities of what is pinned (asks PyP
 pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile to their digests (asks their registries)
 	@$(BIN)/python -m deploy.pin_images
 
+.PHONY: kubernetes
+kubernetes: $(INSTALLED) ## Write the alerts into deploy/kubernetes for the Prometheus operator
+	@$(BIN)/python -m deploy.kubernetes_alerts
+
 define NEW_REVISION
 import os, sys
 from app.database import make_engine

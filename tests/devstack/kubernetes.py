@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from app.settings import SECRET_SETTINGS
+
 _ROOT = Path(__file__).resolve().parents[2]
 FOLDER = _ROOT / "deploy" / "kubernetes"
 COMPOSE: dict[str, Any] = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
 ROLES = ("migrate", "web", "worker-logins", "worker-background", "beat", "flower", "celery-exporter")
+FORMS = ("base", "overlays/small", "overlays/production")
+WATCHED = ("web", "worker-logins", "worker-background", "beat")
 SECRETS_FOLDER = "/run/secrets/latchkey/"
 
 Object = dict[str, Any]
@@ -64,18 +68,20 @@ def pods(folder: str) -> dict[str, Pod]:
     }
 
 
-def settings(folder: str, container: Object) -> dict[str, str]:
-    """What a container's environment says, under the settings' own names: NAME_FILE is NAME's, wherever it comes from."""
+def environment(folder: str, container: Object) -> dict[str, str]:
+    """What a container's environment says; what comes from a Secret is only told to be one."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", ()):
         found |= of_kind(folder, "ConfigMap")[source["configMapRef"]["name"]]["data"]
-    for each in container.get("env", ()):
-        value = each.get("value", "a secret")
-        name = each["name"]
-        if value.startswith(SECRETS_FOLDER) and name.endswith("_FILE"):
-            name = name.removesuffix("_FILE") if name != "AWS_SHARED_CREDENTIALS_FILE" else name
-        found[name] = value
-    return found
+    return found | {each["name"]: each.get("value", "a secret") for each in container.get("env", ())}
+
+
+def settings(folder: str, container: Object) -> dict[str, str]:
+    """The same under the settings' own names: NAME_FILE is NAME's."""
+    return {
+        name.removesuffix("_FILE") if name.removesuffix("_FILE") in SECRET_SETTINGS else name: value
+        for name, value in environment(folder, container).items()
+    }
 
 
 def secrets(pod: Pod) -> Iterator[tuple[str, str]]:

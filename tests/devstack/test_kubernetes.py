@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 
-from app.settings import SECRET_SETTINGS
-from tests.devstack.kubernetes import COMPOSE, FOLDER, ROLES, Object, Pod, of_kind, pods, render, secrets, settings
+from app.settings import (
+    SECRET_SETTINGS,
+    DatabaseSettings,
+    QueueSettings,
+    Settings,
+    SomeSettings,
+    load_some_settings,
+)
+from tests.devstack.kubernetes import (
+    COMPOSE,
+    FOLDER,
+    FORMS,
+    ROLES,
+    SECRETS_FOLDER,
+    WATCHED,
+    Pod,
+    environment,
+    of_kind,
+    pods,
+    render,
+    secrets,
+    settings,
+)
 
-_FORMS = ("base", "overlays/small", "overlays/production")
-_OTHERS_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
-_WATCHED = ("web", "worker-logins", "worker-background", "beat")
+_OTHERS_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 _AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 _BY_A_COMPONENT = {"TELEGRAM_PROXY": "proxy", "TELEGRAM_BOT_TOKEN": "mini-app"}
+_KINDS = {
+    "migrate": DatabaseSettings,
+    "web": Settings,
+    "worker-logins": Settings,
+    "worker-background": Settings,
+    "beat": QueueSettings,
+    "flower": QueueSettings,
+}
+_FILES = {
+    "database_url": "postgresql://latchkey_service:x@db/latchkey?sslmode=verify-full\n",
+    "database_owner_url": "postgresql://latchkey:x@db/latchkey\n",
+    "redis_url": "rediss://service:x@redis:6379/0\n",
+    "telegram_api_hash": "0123456789abcdef0123456789abcdef\n",
+    "local_key": "A" * 43 + "=\n",
+}
 _SUFFIXES = {"Mi": 2**20, "Gi": 2**30, "M": 2**20, "G": 2**30}  # Docker's M is Kubernetes' Mi
 
 
@@ -32,7 +67,7 @@ def pod(role: str) -> Pod:
     return pods("base")[role]
 
 
-@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 def test_every_object_is_valid(form: str, version: str) -> None:
     """By Kubernetes' own schemas, of the oldest and the newest version that is supported; unknown fields are errors."""
@@ -41,7 +76,7 @@ def test_every_object_is_valid(form: str, version: str) -> None:
             kubernetes_validate.validate(each, version, strict=True)
 
 
-@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("form", FORMS)
 def test_every_object_stands_once_and_in_one_namespace(form: str) -> None:
     """An object outside it would be in whatever namespace the operator's shell is."""
     names = [(each["kind"], each["metadata"]["name"]) for each in render(form)]
@@ -69,6 +104,26 @@ def test_a_role_has_the_same_settings(role: str, pod: Pod) -> None:
         compose = compose - _AWS | {"AWS_SHARED_CREDENTIALS_FILE"}
     assert set(settings("base", pod.main)) == compose - set(_BY_A_COMPONENT)
     assert set(settings("base", pod.main)) & set(_BY_A_COMPONENT) == set()
+
+
+@pytest.mark.parametrize("form", ["overlays/small", "overlays/production"])
+@pytest.mark.parametrize(("role", "kind"), _KINDS.items())
+def test_a_role_starts_with_what_it_is_given(
+    form: str, role: str, kind: type[SomeSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is empty has its default, what is a file is read, and nothing that it cannot do without is missing."""
+    for name, text in _FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)  # no .env
+    for name in os.environ:
+        if name != "PATH":
+            monkeypatch.delenv(name)
+    for name, value in environment(form, pods(form)[role].main).items():
+        monkeypatch.setenv(name, value.replace(SECRETS_FOLDER, f"{tmp_path}/"))
+    loaded = load_some_settings(kind)
+    if isinstance(loaded, Settings):
+        assert (loaded.public_url, loaded.telegram_api_id) == ("https://latchkey.example.com", 12345)
+        assert loaded.key_provider == ("aws-kms" if form.endswith("production") else "local")
 
 
 @pytest.mark.parametrize(("setting", "component"), _BY_A_COMPONENT.items())
@@ -123,7 +178,7 @@ def test_a_role_is_asked_how_it_is(role: str, pod: Pod) -> None:
     ports = {each["name"]: each["containerPort"] for each in pod.main["ports"]}
     asked = {kind: pod.main[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
     assert all(each["port"] in ports for each in asked.values())
-    if role in _WATCHED:
+    if role in WATCHED:
         assert ports["operators"] == int(settings("base", pod.main)["METRICS_PORT"])
         assert {kind: each["path"] for kind, each in asked.items()} == {
             "startup": "/healthz",
@@ -211,101 +266,10 @@ def test_a_role_is_on_the_same_networks(role: str, pod: Pod) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("form", _FORMS)
-def test_nobody_speaks_to_anybody_except_as_said(form: str) -> None:
-    """All is denied first; a policy for each network; the way out leads to nothing of the cluster; two doors in."""
-    policies = {name: each["spec"] for name, each in of_kind(form, "NetworkPolicy").items()}
-    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    on_a_network = {
-        name: spec for name, spec in policies.items() if f"network.latchkey/{name}" in str(spec["podSelector"])
-    }
-    assert set(on_a_network) >= {"postgres", "redis", "outside", "watch"}
-    assert {name for name, spec in policies.items() if "ingress" in spec} == {"watch", "users"}
-    for name in {"postgres", "redis", "s3"} & set(policies):
-        for rule in policies[name]["egress"]:
-            assert rule["ports"]
-            assert all(each["ipBlock"]["cidr"].startswith(("10.", "172.16.", "192.168.")) for each in rule["to"])
-    [out] = policies["outside"]["egress"]
-    assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= set(out["to"][0]["ipBlock"]["except"])
-    assert policies["users"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "web"}
-
-
-@pytest.mark.parametrize("form", _FORMS)
-def test_a_node_can_be_drained(form: str) -> None:
-    """One pod after the other, and a lone one too: a budget that lets nobody go would hold up the whole cluster."""
-    for name, each in of_kind(form, "PodDisruptionBudget").items():
-        assert each["spec"]["maxUnavailable"] == 1
-        selected = [pod for pod in pods(form).values() if _selects(each["spec"]["selector"], pod)]
-        assert [pod.workload["metadata"]["name"] for pod in selected] == [name]
-    assert set(of_kind(form, "PodDisruptionBudget")) == set(_WATCHED)
-
-
-def _selects(selector: Object, pod: Pod) -> bool:
-    wanted: dict[str, Any] = selector["matchLabels"]
-    return wanted.items() <= pod.labels.items()
-
-
-def test_prometheus_finds_every_role_by_the_name_that_the_alerts_have() -> None:
-    """The jobs of deploy/prometheus/prometheus.yml are the pods' labels."""
-    [monitor] = of_kind("overlays/production", "PodMonitor").values()
-    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
-    spec = monitor["spec"]
-    found = {
-        pod.labels[spec["jobLabel"]]
-        for pod in pods("overlays/production").values()
-        if _selects(spec["selector"], pod) and spec["podMetricsEndpoints"][0]["port"] in _ports(pod)
-    }
-    scraped = yaml.safe_load((FOLDER.parent / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
-    assert found == {each["job_name"] for each in scraped}
-
-
-def _ports(pod: Pod) -> set[str]:
-    return {each["name"] for each in pod.main.get("ports", ())}
-
-
-def test_who_scales_a_role_owns_its_number() -> None:
-    """A number in the Deployment would undo at each apply what the autoscaler did; beat is never more than one."""
-    form = "overlays/production"
-    scaled = {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(form, "ScaledObject").values()}
-    scaled |= {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(form, "HorizontalPodAutoscaler").values()}
-    assert scaled == {"web", "worker-logins"}
-    for name, each in of_kind(form, "Deployment").items():
-        assert ("replicas" in each["spec"]) == (name not in scaled)
-    for each_form in _FORMS:
-        beat = of_kind(each_form, "Deployment")["beat"]["spec"]
-        assert (beat["replicas"], beat["strategy"]["type"]) == (1, "Recreate")
-
-
-def test_login_workers_grow_with_their_queue_and_their_logins() -> None:
-    """By KEDA: the Redis list of the queue that they take from, and logins under way before their threads are used up."""
-    form = "overlays/production"
-    [scaled] = of_kind(form, "ScaledObject").values()
-    queue, pending = scaled["spec"]["triggers"]
-    args = pods(form)["worker-logins"].main["args"]
-    assert queue["type"] == "redis"
-    assert queue["metadata"]["listName"] == args[args.index("-Q") + 1]
-    assert pending["type"] == "prometheus"
-    assert int(pending["metadata"]["threshold"]) < int(args[args.index("-c") + 1])
-    assert 1 < scaled["spec"]["minReplicaCount"] < scaled["spec"]["maxReplicaCount"]
-    authentication = of_kind(form, "TriggerAuthentication")[queue["authenticationRef"]["name"]]
-    assert {each["name"] for each in authentication["spec"]["secretTargetRef"]} == {"autoscaler"}
-
-
-@pytest.mark.parametrize("form", ["overlays/small", "overlays/production"])
-def test_users_come_by_tls_and_are_told_apart(form: str) -> None:
-    """The Ingress is the one proxy that may name an address, and the name is the one that PUBLIC_URL has."""
-    [ingress] = of_kind(form, "Ingress").values()
-    [tls], [rule] = ingress["spec"]["tls"], ingress["spec"]["rules"]
-    assert tls["hosts"] == [rule["host"]]
-    told = settings(form, pods(form)["web"].main)
-    assert (told["PUBLIC_URL"], told["TRUSTED_PROXIES"]) == (f"https://{rule['host']}", "1")
-    backend = rule["http"]["paths"][0]["backend"]["service"]
-    [port] = of_kind(form, "Service")[backend["name"]]["spec"]["ports"]
-    assert port["name"] == backend["port"]["name"]
-    assert port["targetPort"] in _ports(pods(form)["web"])
-
-
-def test_with_kms_there_is_no_key_file() -> None:
-    """A LOCAL_KEY_FILE that is not there would end the process."""
-    told = settings("overlays/production", pods("overlays/production")["web"].main)
-    assert (told["KEY_PROVIDER"], told["LOCAL_KEY_FILE"]) == ("aws-kms", "")
+@pytest.mark.parametrize("role", WATCHED)
+def test_the_paths_that_are_asked_for_exist(role: str) -> None:
+    """Web's are views, those of workers and beat their operators' server's, which is read: it loads no settings here."""
+    main = pods("base")[role].main
+    paths = {main[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")}
+    source = Path(__file__).parents[2] / ("web/views/ops.py" if role == "web" else "tasks/operators.py")
+    assert all(f'"{path}"' in source.read_text() for path in paths)

@@ -21,7 +21,7 @@ from app.backups.authentic import make_signer
 from app.backups.bucket import Bucket
 from app.backups.content import Content
 from app.backups.due import find_due, make_object, mark_backed_up, read_clock
-from app.backups.tenant_keys import TenantKeys
+from app.backups.tenant_keys import TenantKeys, remove_layer
 from app.core import Core
 from app.errors import AppError, Conflict
 from app.models import TelegramSession
@@ -133,11 +133,13 @@ def back_up(core: Core, session_id: str, meanwhile: Callable[[], Any] = lambda: 
     with core.transaction() as db:
         now = read_clock(db)
         (due,) = (each for each in find_due(db, after="", limit=1000) if each.session.id == session_id)
-    body, _ = make_object(due, signer, TenantKeys(core.transaction, core.keyring, cast(Bucket, Shelf())), now)
+    tenant_keys = TenantKeys(core.transaction, core.keyring, cast(Bucket, Shelf()))
+    body, _ = make_object(due, signer, tenant_keys, now)
     meanwhile()
     with core.transaction() as db:
         mark_backed_up(db, [due], now)
-    return Content.model_validate(json.loads(body)["content"])
+    content = Content.model_validate(json.loads(body)["content"])
+    return remove_layer(content, tenant_keys.secret("alice"))
 
 
 @pytest.mark.parametrize("verdict", ["dead", "denied", "alive"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from app.cli import cli
 from app.core import Core
 from app.models import TelegramSession
 from app.tenants.keys import authenticate
-from app.vault.sealing import Place
 from tests.tenants.commands import Run, answer
 
 
@@ -128,43 +125,6 @@ def test_migrate_brings_an_empty_database_up(run: Run, empty_database: Callable[
     for _ in range(2):
         assert run("migrate", DATABASE_URL=url).exit_code == 0
     assert run("migrate", "--check", DATABASE_URL=url).exit_code == 0
-
-
-def test_the_doctor_finds_a_healthy_stack_healthy(run: Run) -> None:
-    """Exit code 0 although optional parts are not there."""
-    with socket.create_server(("127.0.0.1", 0)) as data_centre:
-        address = f"2:127.0.0.1:{data_centre.getsockname()[1]}"
-        findings = answer(run("doctor", "--json", TELEGRAM_DC_ADDRESS=address))
-    assert isinstance(findings, list)
-    states = {finding["name"]: finding["state"] for finding in findings}
-    assert {"database", "schema", "redis", "keys", "telegram", "clock"} <= set(states)
-    assert "failed" not in states.values()
-
-
-def test_the_doctor_says_what_to_do(run: Run, empty_database: Callable[[], str]) -> None:
-    """Each failure with its advice, and exit code 1."""
-    sick = run(
-        "doctor",
-        DATABASE_URL=empty_database(),
-        REDIS_URL="redis://127.0.0.1:1/0",
-        TELEGRAM_DC_ADDRESS="2:127.0.0.1:1",
-    )
-    assert sick.exit_code == 1
-    for advice in ("python -m app migrate", "mend REDIS_URL", "TELEGRAM_PROXY"):
-        assert advice in sick.output
-    down = run("doctor", DATABASE_URL="postgresql://x@127.0.0.1:1/x", TELEGRAM_DC_ADDRESS="2:127.0.0.1:1")
-    assert "mend DATABASE_URL" in down.output
-
-
-def test_the_doctor_notices_a_key_that_unwraps_nothing(run: Run, core: Core, tmp_path: Path) -> None:
-    """The key file of another installation."""
-    core.keyring.forget()
-    core.keyring.seal(Place("test", "alice", "x"), b"x")
-    other = tmp_path / "other"
-    other.write_text("A" * 43 + "=")
-    sick = run("doctor", LOCAL_KEY_FILE=str(other), TELEGRAM_DC_ADDRESS="2:127.0.0.1:1")
-    assert sick.exit_code == 1
-    assert "was wrapped by" in sick.output
 
 
 def test_a_tenant_is_purged_and_the_report_printed(run: Run) -> None:
