@@ -63,9 +63,9 @@ reference: $(INSTALLED) ## Write docs/openapi.json, docs/reference and the TypeS
 	@if command -v npm >/dev/null; then cd client-typescript && npm ci --ignore-scripts --silent && npm run --silent schema; fi
 
 .PHONY: screenshots
-screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page (needs chromium), into docs/screenshots
+screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page, and of the sandbox's phone (needs chromium), into docs/screenshots
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py tests/web/test_page_languages.py \
-	  tests/web/test_mini_app_page.py tests/web/test_widget.py
+	  tests/web/test_mini_app_page.py tests/web/test_widget.py tests/sandbox/test_phone_page.py
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended

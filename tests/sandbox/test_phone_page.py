@@ -23,6 +23,7 @@ from tests.web.browser import CHROMIUM, Page, browsing
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 
 SCREENS = (("phone-390", 390, False), ("phone-1280", 1280, False), ("phone-390-dark", 390, True))
+"""Name, width in CSS pixels, dark."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +89,7 @@ async def opened(page: Page, clients: TelethonClients) -> None:
 
 def keep_pictures(page: Page) -> None:
     """Nothing is wider than any screen; the pictures are kept if that is asked for."""
+    page.evaluate("document.getElementById('said').textContent = ''")  # it covers what is to be seen
     for name, width, dark in SCREENS:
         page.size(width, 1000, phone=width == 390, dark=dark)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
@@ -128,19 +130,24 @@ async def test_a_person_scans_with_one_tap(own_clients: OwnClients, page: Page) 
     assert page.complaints == []
 
 
-async def test_a_token_that_is_renewed_keeps_its_row_and_its_focus(own_clients: OwnClients, page: Page) -> None:
+async def test_a_token_that_is_renewed_keeps_its_row_its_place_and_its_focus(
+    own_clients: OwnClients, page: Page
+) -> None:
     """Who is about to press Scan by keyboard does so, though the code behind it is another one by then."""
     clients = own_clients(token_seconds=2)
     clients.sandbox.driver.create_account()
-    client = await clients.connect(device_model="A laptop")
+    client, other = await clients.connect(device_model="A laptop"), await clients.connect(device_model="A tablet")
     await opened(page, clients)
     first = await export(client)
+    await export(other)
     await shows(page, "waiting", "A laptop")
+    await shows(page, "waiting", "A tablet")
     page.evaluate("document.querySelector('#waiting button').focus()")
     while (await export(client)).token == first.token:  # noqa: ASYNC110 - only asking tells
         await asyncio.sleep(0.2)
     await waits(page, "/ [12] s more/.test(document.getElementById('waiting').innerText)")
     assert page.evaluate("document.activeElement === document.querySelector('#waiting button')")
+    assert page.evaluate("document.querySelector('#waiting .name').textContent") == "A laptop"
     await asyncio.to_thread(page.type, "")  # Enter
     await shows(page, "said", "Accepted")
 

@@ -19,14 +19,17 @@ export function refusal(error) {
 }
 
 export function showWaiting(tokens, account, refresh) {
-  const keys = new Set(tokens.map(token => token.auth_key_id));
+  const live = new Map(tokens.map(token => [token.auth_key_id, token]));
   const now = Date.now();
   const isRenewing = token => {
     const ranOutMs = now - Date.parse(token.expires_at);
-    return !keys.has(token.auth_key_id) && ranOutMs >= 0 && ranOutMs < RENEWAL_MS;
+    return ranOutMs >= 0 && ranOutMs < RENEWAL_MS;
   };
-  tellNews(tokens.filter(token => !shown.some(each => each.auth_key_id === token.auth_key_id)));
-  shown = [...shown.filter(isRenewing), ...tokens];
+  const arrived = tokens.filter(token => !shown.some(each => each.auth_key_id === token.auth_key_id));
+  tellNews(arrived);
+  // In the order of their arrival, whoever has renewed: a row does not move under the finger that is about to tap it.
+  shown = [...shown.map(each => live.get(each.auth_key_id) ?? each), ...arrived]
+    .filter(token => live.has(token.auth_key_id) || isRenewing(token));
 
   const current = key => shown.find(token => token.auth_key_id === key);
   const row = token => {
