@@ -33,7 +33,7 @@ export function showWaiting(tokens, account, refresh) {
 
   const current = key => shown.find(token => token.auth_key_id === key);
   const row = token => {
-    const about = [token.app_version, token.system_version, `data centre ${token.dc_id}`].filter(Boolean).join(" · ");
+    const about = `version ${token.app_version} · data centre ${token.dc_id}`;
     const words = make("div", "", make("div", "name", token.device_model), make("div", "soft", about), make("div", "soft left"));
     const scan = button("action", "Scan", async () => {
       try {
