@@ -129,6 +129,12 @@ def accounts(driver: SandboxDriver) -> Any:
 
 
 @main.command(cls=_Driving)
+def login_tokens(driver: SandboxDriver) -> Any:
+    """List what is waiting to be scanned."""
+    return driver.login_tokens()
+
+
+@main.command(cls=_Driving)
 @click.argument("user_id", type=int)
 @click.argument("url")
 def scan(driver: SandboxDriver, user_id: int, url: str) -> Any:
@@ -153,6 +159,18 @@ def messages(driver: SandboxDriver, user_id: int) -> Any:
 
 @main.command(cls=_Driving)
 @click.argument("user_id", type=int)
+@click.option("--set", "new_password", metavar="PASSWORD", help="The new one.")
+@click.option("--hint", default="", help="Shown to whoever is asked for it.")
+@click.option("--remove", is_flag=True, help="Log in without one from now on.")
+def password(driver: SandboxDriver, user_id: int, new_password: str | None, hint: str, remove: bool) -> Any:
+    """Set or remove an account's 2FA password."""
+    if (new_password is None) is not remove:
+        raise click.UsageError("want either --set or --remove")
+    return driver.remove_password(user_id) if new_password is None else driver.set_password(user_id, new_password, hint)
+
+
+@main.command(cls=_Driving)
+@click.argument("user_id", type=int)
 @click.argument("new_state", type=click.Choice(["active", "deactivated", "banned"]))
 def state(driver: SandboxDriver, user_id: int, new_state: str) -> Any:
     """Ban, deactivate or restore an account."""
@@ -169,9 +187,12 @@ def state(driver: SandboxDriver, user_id: int, new_state: str) -> Any:
 @click.option("--times", type=int)
 @click.option("--user-id", type=int)
 @click.option("--auth-key-id")
+@click.option("--remove", metavar="ID", type=int, help="Forget one fault.")
 @click.option("--clear", is_flag=True, help="Forget all faults.")
-def faults(driver: SandboxDriver, add: str | None, clear: bool, **effects: Any) -> Any:
-    """List the faults that wait, add one, or clear them."""
+def faults(driver: SandboxDriver, add: str | None, remove: int | None, clear: bool, **effects: Any) -> Any:
+    """List the faults that wait, add one, remove one, or clear them."""
+    if remove is not None:
+        return driver.remove_fault(remove)
     if clear:
         return driver.clear_faults()
     return driver.add_fault(add, **_given(effects)) if add else driver.faults()

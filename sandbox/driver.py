@@ -34,6 +34,10 @@ class SandboxDriver:
         """Return all accounts."""
         return self._list("/accounts")
 
+    def login_tokens(self) -> list[dict[str, Any]]:
+        """Return what is waiting to be scanned: the login tokens that are live, the oldest first."""
+        return self._list("/login-tokens")
+
     def scan(self, user_id: int, url: str) -> dict[str, Any]:
         """Let an account's phone scan a login URL."""
         return self._call("POST", f"/accounts/{user_id}/scan", {"url": url})
@@ -51,6 +55,18 @@ class SandboxDriver:
         """Return the login codes that an account's phone has received, the oldest first."""
         return self._list(f"/accounts/{user_id}/messages")
 
+    def set_password(self, user_id: int, password: str, hint: str = "") -> dict[str, Any]:
+        """Set or change an account's 2FA password."""
+        return self._call("PUT", f"/accounts/{user_id}/password", {"password": password, "hint": hint})
+
+    def remove_password(self, user_id: int) -> dict[str, Any]:
+        """Remove an account's 2FA password; also when it has none."""
+        return self._call("DELETE", f"/accounts/{user_id}/password")
+
+    def latest_messages(self) -> list[dict[str, Any]]:
+        """Return the login codes that reached any phone last, 20 at most, the oldest first."""
+        return self._list("/messages")
+
     def set_state(self, user_id: int, state: str) -> dict[str, Any]:
         """Make an account `active`, `deactivated` or `banned`."""
         return self._call("POST", f"/accounts/{user_id}/state", {"state": state})
@@ -62,6 +78,10 @@ class SandboxDriver:
     def faults(self) -> list[dict[str, Any]]:
         """Return the faults that still wait for their calls."""
         return self._list("/faults")
+
+    def remove_fault(self, fault_id: int) -> dict[str, Any]:
+        """Forget one fault; a flood wait that it has started goes on."""
+        return self._call("DELETE", f"/faults/{fault_id}")
 
     def clear_faults(self) -> dict[str, Any]:
         """Forget all faults and the flood waits that they started."""

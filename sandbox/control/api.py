@@ -4,12 +4,11 @@ Translates between the wire and the parts; decides nothing itself.
 """
 
 import asyncio
-from importlib import resources
 from typing import Any, Final
 
 from aiohttp import web
 
-from sandbox.control import inputs, shown
+from sandbox.control import inputs, phone_page, shown
 from sandbox.control.bodies import Body, BodyError
 from sandbox.control.controlled import Controlled
 from sandbox.mtproto.network import NetworkMode
@@ -18,6 +17,7 @@ from sandbox.telegram.model import USUAL_CODE_WAYS, AcceptMode, Account, Account
 from sandbox.telegram.srp import Password
 
 _MAXIMUM_BODY_BYTES: Final = 64 * 1024
+_LATEST_MESSAGES: Final = 20
 
 
 class ControlApi:
@@ -35,14 +35,18 @@ class ControlApi:
         app.router.add_delete("/accounts/{id:-?[0-9]+}/authorizations/{hash:-?[0-9]+}", self._terminate)
         app.router.add_get("/accounts/{id:-?[0-9]+}/messages", self._list_messages)
         app.router.add_post("/accounts/{id:-?[0-9]+}/state", self._set_state)
+        app.router.add_put("/accounts/{id:-?[0-9]+}/password", self._set_password)
+        app.router.add_delete("/accounts/{id:-?[0-9]+}/password", self._remove_password)
+        app.router.add_get("/login-tokens", self._list_login_tokens)
+        app.router.add_get("/messages", self._list_latest_messages)
         app.router.add_get("/faults", self._list_faults)
         app.router.add_post("/faults", self._add_fault)
         app.router.add_delete("/faults", self._clear_faults)
+        app.router.add_delete("/faults/{id:[0-9]+}", self._remove_fault)
         app.router.add_get("/network", self._show_network)
         app.router.add_post("/network", self._change_network)
         app.router.add_get("/stats", self._show_stats)
-        app.router.add_get("/phone", self._show_phone)
-        app.router.add_get("/favicon.ico", _no_icon)
+        app.router.add_routes(phone_page.ROUTES)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
 
     async def start(self, host: str, ports: tuple[int, int]) -> int:
@@ -135,6 +139,32 @@ class ControlApi:
         self._sandbox.cloud.set_state(account, state)
         return web.json_response(shown.account(account))
 
+    async def _set_password(self, request: web.Request) -> web.Response:
+        account, body = self._account(request), Body(await request.read())
+        password, hint = body.take("password", str), body.take("hint", str)
+        body.finish()
+        if not password:
+            raise BodyError("password is missing or empty; DELETE removes it")
+        secret = await asyncio.to_thread(Password.create, password, hint or "")
+        self._sandbox.cloud.set_password(account, secret)
+        return web.json_response(shown.account(account))
+
+    async def _remove_password(self, request: web.Request) -> web.Response:
+        account = self._account(request)
+        self._sandbox.cloud.set_password(account, None)
+        return web.json_response(shown.account(account))
+
+    async def _list_login_tokens(self, request: web.Request) -> web.Response:
+        """List what a phone could scan now; it shows secrets, as a QR code on a screen does."""
+        del request
+        return web.json_response({"data": [shown.login_token(*each) for each in self._sandbox.login_tokens.waiting()]})
+
+    async def _list_latest_messages(self, request: web.Request) -> web.Response:
+        del request
+        latest = self._sandbox.cloud.latest_messages(_LATEST_MESSAGES)
+        data = [{"account_id": account.user_id, **shown.message(message)} for account, message in latest]
+        return web.json_response({"data": data})
+
     def _account(self, request: web.Request) -> Account:
         account = self._sandbox.cloud.accounts.get(int(request.match_info["id"]))
         if account is None:
@@ -160,6 +190,12 @@ class ControlApi:
         self._sandbox.violations.lift_waits()
         return web.json_response({"cleared": count})
 
+    async def _remove_fault(self, request: web.Request) -> web.Response:
+        """Forget one fault; a flood wait that it has started goes on."""
+        if not self._sandbox.faults.remove(int(request.match_info["id"])):
+            raise web.HTTPNotFound(text="no such fault")
+        return web.json_response({"removed": 1})
+
     async def _show_network(self, request: web.Request) -> web.Response:
         del request
         return web.json_response(shown.network(self._sandbox.network))
@@ -183,17 +219,6 @@ class ControlApi:
     async def _show_stats(self, request: web.Request) -> web.Response:
         del request
         return web.json_response(self._sandbox.stats())
-
-    async def _show_phone(self, request: web.Request) -> web.Response:
-        del request
-        page = resources.files(__package__).joinpath("phone.html").read_text(encoding="utf-8")
-        return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-store"})
-
-
-async def _no_icon(request: web.Request) -> web.Response:
-    """Spare browsers, which ask without being told to, an error in their console."""
-    del request
-    return web.Response(status=204)
 
 
 @web.middleware

@@ -1,11 +1,12 @@
 """The control API's JSON: what it shows of accounts, authorizations, faults, the network. Decides nothing."""
 
+import base64
 from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.mtproto.network import Network
 from sandbox.telegram.faults import Fault
-from sandbox.telegram.model import Account, Authorization, PhoneMessage
+from sandbox.telegram.model import Account, Authorization, Device, LoginToken, PhoneMessage
 
 
 def time(timestamp: float) -> str:
@@ -22,9 +23,25 @@ def account(shown: Account) -> dict[str, Any]:
         "first_name": shown.first_name,
         "username": shown.username,
         "has_password": shown.password is not None,
+        "hint": shown.password.hint if shown.password else None,
         "accept": shown.accept,
         "code_deliveries": list(shown.code_ways),
         "state": shown.state,
+    }
+
+
+def login_token(device: Device, shown: LoginToken) -> dict[str, Any]:
+    """Show a login token as the URL in the QR code, and which device shows it; `except_ids` may not scan it."""
+    return {
+        "url": "tg://login?token=" + base64.urlsafe_b64encode(shown.token).decode().rstrip("="),
+        "expires_at": time(shown.expires_at),
+        "except_ids": sorted(shown.except_ids),
+        "api_id": device.api_id,
+        "device_model": device.device_model,
+        "system_version": device.system_version,
+        "app_version": device.app_version,
+        "dc_id": device.auth_key.dc_id,
+        "auth_key_id": f"{device.auth_key.key_id:016x}",
     }
 
 
@@ -48,6 +65,7 @@ def network(shown: Network) -> dict[str, Any]:
 def fault(shown: Fault) -> dict[str, Any]:
     """Show a fault and the calls that it still waits for."""
     return {
+        "id": shown.fault_id,
         "method": shown.method,
         "error": shown.error,
         "delay_ms": round(shown.delay_seconds * 1000),

@@ -3,6 +3,7 @@
 Knows nothing of how calls arrive. Every change that must survive a restart is told to `journal`.
 """
 
+import heapq
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,16 @@ from dataclasses import dataclass, field
 from sandbox.mtproto.auth_keys import AuthKey, KeyRing
 from sandbox.telegram.errors import RpcError
 from sandbox.telegram.journal import Journal, NoJournal
-from sandbox.telegram.model import USUAL_CODE_WAYS, AcceptMode, Account, AccountState, Authorization, CodeWay, Device
+from sandbox.telegram.model import (
+    USUAL_CODE_WAYS,
+    AcceptMode,
+    Account,
+    AccountState,
+    Authorization,
+    CodeWay,
+    Device,
+    PhoneMessage,
+)
 from sandbox.telegram.rules import Rules
 from sandbox.telegram.srp import Password
 
@@ -77,6 +87,22 @@ class Cloud:
         """Ban, deactivate or restore an account; its authorizations stay, and say so when used."""
         account.state = state
         self.journal.save_account(account)
+
+    def set_password(self, account: Account, password: Password | None) -> None:
+        """Set, change or remove (None) an account's 2FA password; repeat as you like.
+
+        Whoever is logged in stays so. Without a password, the logins that wait for one are complete: nothing is left to ask.
+        """
+        account.password = password
+        self.journal.save_account(account)
+        for authorization in account.authorizations.values() if password is None else ():
+            if authorization.password_pending:
+                self.confirm_password(self.devices[authorization.key_id])
+
+    def latest_messages(self, count: int) -> list[tuple[Account, PhoneMessage]]:
+        """Return the login codes that reached any phone last, each with whose phone it is, the oldest first."""
+        messages = ((account, message) for account in self.accounts.values() for message in account.messages)
+        return heapq.nlargest(count, messages, key=lambda pair: pair[1].sent_at)[::-1]
 
     # -- devices and authorizations
 

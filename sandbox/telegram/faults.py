@@ -1,5 +1,6 @@
 """Faults on demand: which call is answered wrongly, late or not at all, and which update is lost."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,8 @@ class Fault:
     times: int = 1
     user_id: int | None = None
     auth_key_id: int | None = None
+    fault_id: int = 0
+    """What it is removed by; given when it is added, and never again to another one."""
 
     def concerns(self, user_id: int | None, auth_key_id: int | None) -> bool:
         """Tell whether the filters let this caller through."""
@@ -33,10 +36,19 @@ class Faults:
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._ids = itertools.count(1)
 
     def add(self, fault: Fault) -> None:
         """Let a fault wait for its calls."""
+        fault.fault_id = next(self._ids)
         self._faults.append(fault)
+
+    def remove(self, fault_id: int) -> bool:
+        """Forget one fault; False when none that waits has this id."""
+        found = next((fault for fault in self._faults if fault.fault_id == fault_id), None)
+        if found is not None:
+            self._faults.remove(found)
+        return found is not None
 
     def waiting(self) -> list[Fault]:
         """Return the faults with the calls that each still waits for."""

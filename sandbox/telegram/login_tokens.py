@@ -97,6 +97,11 @@ class LoginTokens:
         token.except_ids = except_ids
         return Waiting(token)
 
+    def waiting(self) -> list[tuple[Device, LoginToken]]:
+        """Return the devices whose login token a phone could scan now, each with its token, the oldest token first."""
+        shown = ((issued.device, self._shown(token, issued)) for token, issued in self._issued.items())
+        return [(device, token) for device, token in shown if token is not None]
+
     def accept(self, account: Account, token: bytes) -> Authorization | None:
         """Do what a phone does that scanned a token.
 
@@ -116,8 +121,8 @@ class LoginTokens:
         if issued.accepted:
             raise RpcError("AUTH_TOKEN_ALREADY_ACCEPTED")
         device = issued.device
-        shown = device.login_token
-        if issued.expires_at <= self._cloud.clock() or shown is None or shown.token != token:
+        shown = self._shown(token, issued)
+        if shown is None:
             raise RpcError("AUTH_TOKEN_EXPIRED")
         if account.user_id in shown.except_ids:
             raise RpcError("AUTH_TOKEN_EXCEPTION")
@@ -152,6 +157,12 @@ class LoginTokens:
         migration.imported = True
         self._cloud.end_authorization(migration.origin, death=None)
         return self._log_in(device, migration.account)
+
+    def _shown(self, token: bytes, issued: _Issued) -> LoginToken | None:
+        """Return what the device shows, if that is still this token, neither accepted nor expired nor replaced."""
+        shown = issued.device.login_token
+        is_live = shown is not None and shown.token == token and issued.expires_at > self._cloud.clock()
+        return shown if is_live and not issued.accepted else None
 
     def _claim(self, device: Device, account: Account) -> Outcome:
         """Turn an accepted scan into a login, or send the device to the data centre where it can be one."""

@@ -31,6 +31,7 @@ async def test_a_login_from_the_command_line(clients: TelethonClients) -> None:
     alice = answer(sandbox, "account", "--first-name", "Alice", "--accept", "at_once")
     assert alice in answer(sandbox, "accounts")
     shown = await export(await clients.connect())
+    assert login_url(shown.token) in [token["url"] for token in answer(sandbox, "login-tokens")]
     assert answer(sandbox, "scan", alice["id"], login_url(shown.token)) == {"accepted": True}
     listed = answer(sandbox, "authorizations", alice["id"])
     assert len(listed) == 1
@@ -52,10 +53,22 @@ def test_faults_network_and_stats_from_the_command_line(sandbox: RunningSandbox)
     """Add, list, clear; weather; figures."""
     made = answer(sandbox, "faults", "--add", "auth.signIn", "--error", "FLOOD_WAIT_5", "--times", 3)
     assert answer(sandbox, "faults") == [made]
+    other = answer(sandbox, "faults", "--add", "auth.signIn", "--silent")
+    assert answer(sandbox, "faults", "--remove", other["id"]) == {"removed": 1}
     assert answer(sandbox, "faults", "--clear") == {"cleared": 1}
     assert answer(sandbox, "network", "--latency-ms", 7)["latency_ms"] == 7
     assert answer(sandbox, "network", "--mode", "ok", "--latency-ms", 0, "--cut-all")["latency_ms"] == 0
     assert "handshakes" in answer(sandbox, "stats")
+
+
+def test_a_password_from_the_command_line(sandbox: RunningSandbox) -> None:
+    """Set with a hint, and removed; neither or both at once is a mistake."""
+    alice = answer(sandbox, "account")["id"]
+    assert answer(sandbox, "password", alice, "--set", "secret", "--hint", "the usual")["hint"] == "the usual"
+    assert answer(sandbox, "password", alice, "--remove")["has_password"] is False
+    for mistake in ((), ("--set", "secret", "--remove")):
+        refused = run(sandbox, "password", alice, *mistake)
+        assert (refused.exit_code, "want either --set or --remove" in refused.output) == (2, True)
 
 
 def test_mistakes_are_one_line(sandbox: RunningSandbox) -> None:

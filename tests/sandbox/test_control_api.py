@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import datetime
 from typing import Any
 
 import pytest
 import requests
+from telethon.errors import SessionPasswordNeededError
+from telethon.tl import types
 
 from sandbox.driver import SandboxRefusedError
 from sandbox.process import RunningSandbox, SandboxStartError
-from tests.sandbox.clients import TelethonClients, export
-from tests.sandbox.conftest import SandboxMaker
+from tests.sandbox.clients import TelethonClients, export, login_url, own_id, renewed
+from tests.sandbox.conftest import OwnClients, SandboxMaker
 
 
 def call(sandbox: RunningSandbox, verb: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -36,7 +40,8 @@ def test_an_account_is_what_was_asked_for(sandbox: RunningSandbox) -> None:
     wanted = {"phone": "+49 151 12345678", "first_name": "Bob", "username": "bob", "dc_id": 3, "accept": "at_once"}
     wanted["code_deliveries"] = ["email", "sms"]
     made = sandbox.driver.create_account(**wanted, password="pw", hint="the usual")
-    assert made == {"id": made["id"], "state": "active", "has_password": True, **wanted, "phone": "4915112345678"}
+    with_password = {"has_password": True, "hint": "the usual"}
+    assert made == {"id": made["id"], "state": "active", **with_password, **wanted, "phone": "4915112345678"}
     with pytest.raises(SandboxRefusedError, match="belongs to another account"):
         sandbox.driver.create_account(phone="4915112345678")
 
@@ -77,15 +82,20 @@ def test_a_bad_body_is_told_what_is_wrong(sandbox: RunningSandbox, path: str, bo
 
 
 def test_bad_bodies_of_an_accounts_calls(sandbox: RunningSandbox) -> None:
-    """A scan wants a url, a state one of three."""
+    """A scan wants a url, a state one of three, a password some text."""
     path = f"/accounts/{sandbox.driver.create_account()['id']}"
-    for tail, body, complaint in (
-        ("/scan", "{}", "url is missing"),
-        ("/scan", '{"url": 1}', "url must be text"),
-        ("/state", "{}", "state is missing"),
-        ("/state", '{"state": "gone"}', "state must be one of: active, deactivated, banned"),
+    for verb, tail, body, complaint in (
+        ("POST", "/scan", "{}", "url is missing"),
+        ("POST", "/scan", '{"url": 1}', "url must be text"),
+        ("POST", "/state", "{}", "state is missing"),
+        ("POST", "/state", '{"state": "gone"}', "state must be one of: active, deactivated, banned"),
+        ("PUT", "/password", "{}", "password is missing or empty"),
+        ("PUT", "/password", '{"password": ""}', "password is missing or empty"),
+        ("PUT", "/password", '{"password": 1234}', "password must be text"),
+        ("PUT", "/password", '{"password": "pw", "hint": 1}', "hint must be text"),
+        ("PUT", "/password", '{"password": "pw", "email": "a@b"}', "unknown field: email"),
     ):
-        status, answer = call(sandbox, "POST", path + tail, body)
+        status, answer = call(sandbox, verb, path + tail, body)
         assert (status, complaint in answer["error"]) == (400, True)
 
 
@@ -97,10 +107,16 @@ def test_what_is_not_there_is_404(sandbox: RunningSandbox) -> None:
         ("POST", "/accounts/1/scan", 404),
         ("GET", "/accounts/1/messages", 404),
         ("DELETE", f"/accounts/{known}/authorizations/1", 404),
+        ("PUT", "/accounts/1/password", 404),
+        ("DELETE", "/accounts/1/password", 404),
+        ("DELETE", "/faults/0", 404),
+        ("GET", "/phone/nothing.js", 404),
+        ("GET", "/phone/..%2fapi.js", 404),
+        ("POST", "/login-tokens", 405),
         ("GET", "/nothing", 404),
         ("DELETE", "/stats", 405),
     ):
-        answered, answer = call(sandbox, verb, path, "{}" if verb == "POST" else None)
+        answered, answer = call(sandbox, verb, path, None if verb in {"GET", "DELETE"} else "{}")
         assert (answered, bool(answer["error"])) == (status, True)
 
 
@@ -110,6 +126,7 @@ def test_faults_are_listed_until_they_are_used_or_cleared(sandbox: RunningSandbo
     made = driver.add_fault("auth.signIn", error="FLOOD_WAIT_3", delay_ms=5, times=2, user_id=7, auth_key_id=-1)
     assert driver.faults() == [made]
     assert made == {
+        "id": made["id"],
         "method": "auth.signIn",
         "error": "FLOOD_WAIT_3",
         "delay_ms": 5,
@@ -123,6 +140,78 @@ def test_faults_are_listed_until_they_are_used_or_cleared(sandbox: RunningSandbo
     driver.add_fault("*", silent=True, auth_key_id="00000000000000ff")
     assert driver.clear_faults() == {"cleared": 2}
     assert driver.faults() == []
+
+
+def test_one_fault_is_removed_and_the_others_stay(sandbox: RunningSandbox) -> None:
+    """By its id, once."""
+    driver = sandbox.driver
+    doomed, kept = driver.add_fault("auth.signIn", silent=True), driver.add_fault("auth.signIn", silent=True)
+    assert driver.remove_fault(doomed["id"]) == {"removed": 1}
+    assert driver.faults() == [kept]
+    with pytest.raises(SandboxRefusedError, match="no such fault"):
+        driver.remove_fault(doomed["id"])
+
+
+async def test_login_tokens_are_listed_while_a_phone_could_scan_them(clients: TelethonClients) -> None:
+    """With the device that shows them and whom it does not want; not once they are scanned, and not what ran out."""
+    driver = clients.sandbox.driver
+    alice, bob = driver.create_account(), driver.create_account()
+    client = await clients.connect(device_model="A laptop", app_version="7.1")
+    before = {token["auth_key_id"] for token in driver.login_tokens()}
+    exported = await export(client, [bob["id"]])
+    (waiting,) = [token for token in driver.login_tokens() if token["auth_key_id"] not in before]
+    assert waiting["url"] == login_url(exported.token)
+    assert (waiting["device_model"], waiting["app_version"], waiting["dc_id"]) == ("A laptop", "7.1", 2)
+    assert waiting["except_ids"] == [bob["id"]]
+    assert datetime.fromisoformat(waiting["expires_at"]).timestamp() == pytest.approx(
+        exported.expires.timestamp(), abs=1
+    )
+    driver.scan(alice["id"], waiting["url"])
+    assert waiting not in driver.login_tokens()
+
+
+async def test_a_login_token_that_ran_out_waits_no_more(own_clients: OwnClients) -> None:
+    """The list empties by itself, and fills again with the device's next token."""
+    clients = own_clients(token_seconds=0.3)
+    client = await clients.connect()
+    first = await export(client)
+    async with asyncio.timeout(10):
+        while clients.sandbox.driver.login_tokens():  # noqa: ASYNC110 - only asking tells
+            await asyncio.sleep(0.02)
+    await renewed(client, first)
+    assert len(clients.sandbox.driver.login_tokens()) == 1
+
+
+async def test_a_password_is_set_changed_and_removed(clients: TelethonClients) -> None:
+    """Who is logged in stays so; a new login is asked for the password, as it is now; none waits for one that is gone."""
+    driver = clients.sandbox.driver
+    alice = driver.create_account(accept="at_once")
+    old = await clients.log_in(alice)
+    driver.set_password(alice["id"], "first")
+    shown = driver.set_password(alice["id"], "second", hint="a number")
+    assert (shown["has_password"], shown["hint"]) == (True, "a number")
+    assert await own_id(old) == alice["id"]
+    assert await own_id(await clients.log_in(alice, password="second")) == alice["id"]
+    waiting = await clients.connect()
+    await clients.scan(alice, await export(waiting))
+    with pytest.raises(SessionPasswordNeededError):
+        await export(waiting)
+    for _ in range(2):
+        shown = driver.remove_password(alice["id"])
+        assert (shown["has_password"], shown["hint"]) == (False, None)
+    assert isinstance(await export(waiting), types.auth.LoginTokenSuccess)
+    assert await own_id(waiting) == alice["id"]
+
+
+async def test_the_latest_codes_of_all_phones(clients: TelethonClients) -> None:
+    """Each with whose phone it reached, the oldest first."""
+    driver = clients.sandbox.driver
+    people = [driver.create_account() for _ in range(2)]
+    for person in people:
+        await (await clients.connect()).send_code_request("+" + person["phone"])
+    latest = driver.latest_messages()[-2:]
+    assert [message.pop("account_id") for message in latest] == [person["id"] for person in people]
+    assert latest == [driver.messages(person["id"])[-1] for person in people]
 
 
 async def test_stats_count_what_happens(clients: TelethonClients) -> None:
@@ -147,12 +236,18 @@ async def test_stats_count_what_happens(clients: TelethonClients) -> None:
 
 
 def test_the_phone_page_needs_nothing_else(sandbox: RunningSandbox) -> None:
-    """One HTML page without a resource from elsewhere."""
+    """Nothing comes from elsewhere, and the browser is told to allow nothing else."""
     page = requests.get(sandbox.control + "/phone", timeout=10)
     assert page.headers["Content-Type"].startswith("text/html")
-    assert "src=" not in page.text
-    assert "href=" not in page.text
-    assert "http" not in page.text.replace("http://www.w3.org/2000/svg", "")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    parts = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert parts == ["phone/phone.css", "phone/main.js"]
+    kinds = {"css": "text/css", "js": "text/javascript"}
+    for part in parts:
+        answer = requests.get(f"{sandbox.control}/{part}", timeout=10)
+        assert answer.headers["Content-Type"].startswith(kinds[part.rpartition(".")[2]])
+        assert "http" not in answer.text
+    assert "http" not in page.text
 
 
 def test_only_loopback_is_served(make_sandbox: SandboxMaker) -> None:
