@@ -23,7 +23,7 @@ _LOADED_BY_STYLE = re.compile(r"url\([\"']?(https?:|//)|@import")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site. A broken link, a page that is in no menu, or a missing anchor fails the build."""
+    """The built site. A broken link, a page in no menu, or a missing anchor fails the build."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=100)

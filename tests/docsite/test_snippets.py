@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import requests
@@ -167,6 +171,54 @@ def test_the_page_of_ones_own_shows_the_code_and_the_end(
         page.wait_for("!find('password').hidden")
         page.evaluate("find('password').elements.password.value = 'correct', find('password').requestSubmit()")
         page.wait_for("find('status').textContent.startsWith('Connected: ses_')", within_seconds=20)
+
+
+@contextmanager
+def _application(stack: RunningStack, script: str) -> Iterator[tuple[str, list[str]]]:
+    """Somebody's application with that in its page; yields its origin, and the logins that it has started."""
+    started: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._send(f'<!doctype html><link rel="icon" href="data:,"><button id="button">Connect</button>{script}')
+
+        def do_POST(self) -> None:
+            login = City(stack).start(origin=f"http://{self.headers['Host']}")
+            started.append(login["id"])
+            self._send(json.dumps({"page_url": login["page_url"]}))
+
+        def _send(self, text: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", started
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_the_widget_s_lines_connect_somebody(
+    stack: RunningStack, read: MakeReader, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Put into a page as they stand: the button opens the dialog, which goes when its login is authorized."""
+    reader, city = read("widget.md"), City(stack)
+    city.telegram.create_account(first_name="Ida")
+    script = (tmp_path / "widget.html").read_text().replace("https://latchkey.example", city.web)
+    with _application(stack, script) as (origin, started), browsing(tmp_path_factory.mktemp("browser")) as page:
+        assert city.call("PATCH", "/v1/tenant", json={"origins": [origin]}).ok
+        page.go(f"{origin}/")
+        page.evaluate("button.click()")
+        page.wait_for_in_frame("!!document.querySelector('#qr svg')")
+        reader.run(".venv/bin/python", "scan.py", started[0])
+        city.wait_for(started[0], "authorized")
+        page.wait_for("!document.querySelector('.latchkey-widget')")
 
 
 def _answers(url: str) -> bool:
