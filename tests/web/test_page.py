@@ -251,3 +251,16 @@ def test_the_secret_is_in_no_log(live: Live, page: Page) -> None:
     status(page, "Preparing")
     assert login["client_secret"] not in live.log.read_text()
     assert login["id"] in live.log.read_text()
+
+
+def test_the_page_travels_packed(live: Live) -> None:
+    """A third of its weight, where the browser takes it; the same document either way."""
+    path = f"/login/{live.start_login()['id']}"
+    packed = live.call("GET", path)
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert int(packed.headers["Content-Length"]) < 20_000
+    plain = requests.get(live.url + path, headers={"Accept-Encoding": "identity"}, timeout=10)
+    assert "Content-Encoding" not in plain.headers
+    without_nonce = [re.sub(r'nonce="[^"]+"', "", answer.text) for answer in (packed, plain)]
+    assert without_nonce[0] == without_nonce[1]
+    assert "Accept-Encoding" in plain.headers["Vary"]

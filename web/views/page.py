@@ -5,6 +5,7 @@ It is the same for everybody: the secret is in the fragment, which never comes h
 
 from __future__ import annotations
 
+import gzip
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ from web.parts import parts
 
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
+_LEVEL = 6  # more costs time and saves no more
 # Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
 _READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
 
@@ -83,13 +85,26 @@ def render_page(
     """
     nonce = secrets.token_urlsafe(16)
     scripts = " ".join(filter(None, (f"'nonce-{nonce}'", script_source)))
-    response = make_response(render_template(template, nonce=nonce, script_source=script_source, **values))
+    response = _packed(render_template(template, nonce=nonce, script_source=script_source, **values).encode())
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src {scripts}; style-src 'nonce-{nonce}'; img-src data:; connect-src 'self'; "
         f"base-uri 'none'; form-action 'none'; frame-ancestors {frame_ancestors}"
     )
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    return response
+
+
+def _packed(document: bytes) -> Response:
+    """The document as the browser takes it: a third of its weight on the way.
+
+    Nothing in it is secret, so that its packed length tells nobody anything.
+    """
+    packed = request.accept_encodings["gzip"] > 0
+    response = make_response(gzip.compress(document, _LEVEL, mtime=0) if packed else document)
+    response.headers["Vary"] = "Accept-Encoding, Accept-Language"
+    if packed:
+        response.headers["Content-Encoding"] = "gzip"
     return response
 
 
