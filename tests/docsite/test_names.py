@@ -16,7 +16,7 @@ PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob
 _PROGRAMS = {"app": cli, "sandbox": sandbox_cli}
 _COMMAND = re.compile(r"python -m (app|sandbox)((?: [a-z][a-z-]*)*)")
 _OPTIONS = re.compile(r" (--[a-z][a-z-]+)")
-_TARGET = re.compile(r"(?:`|^|\| )make ([a-z][a-z-]+)", re.MULTILINE)
+_TARGET = re.compile(r"(?:`make |^make (?=[a-z-]+(?: +#| [A-Z_]+=|$)))([a-z][a-z-]+)", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 
 
