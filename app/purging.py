@@ -42,7 +42,7 @@ from app.models import (
     WebhookEndpoint,
     WebhookMessage,
 )
-from app.sessions.revocation import LOG_OUT_TASK, MESSAGES_AT_ONCE, mark_revoking
+from app.sessions.revocation import LOG_OUT_TASK, MESSAGES_AT_ONCE, REVOCABLE, mark_revoking
 from app.vault.audit import record_event
 
 PATIENCE = timedelta(days=1)
@@ -107,7 +107,7 @@ def request_purge(core: Core, *, tenant_id: str, actor: str) -> StartedPurge:
                 raise NotFound(f"There is no tenant {tenant_id}.")
             return StartedPurge(_view(done), None)
         disabled = withdraw_tenant_in(db, actor=actor, tenant_id=tenant_id)
-        revoking = mark_revoking(db, TelegramSession.tenant_id == tenant_id, actor=actor, reason="tenant_purged")
+        revoking = _mark_some(db, tenant_id=tenant_id, actor=actor, limit=MESSAGES_AT_ONCE)
         begun = db.scalar(
             insert(TenantPurge)
             .values(id=new_id("pur"), tenant_id=tenant_id, actor=actor, report={})
@@ -125,7 +125,7 @@ def request_purge(core: Core, *, tenant_id: str, actor: str) -> StartedPurge:
                 for name, model in _COUNTED.items()
             } | {"left": _count_left(db, tenant_id)}
         view = _view(row)
-    for session in revoking[:MESSAGES_AT_ONCE]:  # the sweep sends the others
+    for session in revoking:  # the next runs mark the others, and the sweep sends those
         core.dispatch(LOG_OUT_TASK, session.id)
     return StartedPurge(view, disabled)
 
@@ -168,9 +168,14 @@ def purge_tenants(
 def _advance(core: Core, bucket: Bucket | None, purge_id: str, patience: timedelta) -> PurgeView:
     with core.transaction() as db:
         purge = db.get_one(TenantPurge, purge_id)
-        tenant_id = purge.tenant_id
-        # A login that was just ending well when the tenant was disabled has become a session since.
-        mark_revoking(db, TelegramSession.tenant_id == tenant_id, actor=purge.actor, reason="tenant_purged")
+        tenant_id, actor = purge.tenant_id, purge.actor
+    marked = BATCH_ROWS
+    while marked == BATCH_ROWS:
+        # Among them a login that was just ending well when the tenant was disabled, and became a session since.
+        with core.transaction() as db:
+            marked = len(_mark_some(db, tenant_id=tenant_id, actor=actor, limit=BATCH_ROWS))
+    with core.transaction() as db:
+        purge = db.get_one(TenantPurge, purge_id)
         left = _count_left(db, tenant_id)
         late = purge.requested_at < utc_now() - patience
         purge.report = purge.report | {"left": left}
@@ -183,17 +188,26 @@ def _advance(core: Core, bucket: Bucket | None, purge_id: str, patience: timedel
             # The key first: without it the backups say nothing any more, whatever becomes of them.
             bucket.delete_versions(tenant_keys_prefix(tenant_id))
             deleted, kept = bucket.delete_versions(tenant_prefix(tenant_id))
+            _report(core, purge_id, backups_deleted=deleted, backups_kept=kept)
             _erase_rows(core, tenant_id)
-        _report(core, purge_id, backups_deleted=deleted, backups_kept=kept)
     else:
         _erase_rows(core, tenant_id)
     return _finish(core, purge_id, given_up=left)
 
 
+def _mark_some(db: DatabaseSession, *, tenant_id: str, actor: str, limit: int) -> list[TelegramSession]:
+    some = select(TelegramSession.id).where(_is_to_be_marked(tenant_id)).limit(limit)
+    return mark_revoking(db, TelegramSession.id.in_(some), actor=actor, reason="tenant_purged")
+
+
+def _is_to_be_marked(tenant_id: str) -> ColumnElement[bool]:
+    return (TelegramSession.tenant_id == tenant_id) & TelegramSession.status.in_(REVOCABLE)
+
+
 def _count_left(db: DatabaseSession, tenant_id: str) -> int:
     """Log-outs still to do: sessions, auth keys of logins, and logins whose worker has not let go of them."""
     conditions: dict[Any, ColumnElement[bool]] = {
-        TelegramSession: TelegramSession.logout_pending.is_(True),
+        TelegramSession: TelegramSession.logout_pending.is_(True) | _is_to_be_marked(tenant_id),
         Login: Login.status.in_(LIVE_LOGIN_STATUSES),
     }
     counts = [
@@ -216,7 +230,6 @@ def _erase_rows(core: Core, tenant_id: str) -> None:
                 break
     with core.transaction() as db:
         db.execute(delete(BackupObject).where(BackupObject.tenant_id == tenant_id))
-        db.execute(delete(Tenant).where(Tenant.id == tenant_id))
 
 
 def _report(core: Core, purge_id: str, **counts: int) -> None:
@@ -232,6 +245,8 @@ def _finish(core: Core, purge_id: str, *, given_up: int) -> PurgeView:
         kept = select(func.count()).select_from(AuditEvent).where(AuditEvent.tenant_id == purge.tenant_id)
         purge.report = purge.report | {"left": 0, "given_up": given_up, "audit_events_kept": db.scalar(kept) or 0}
         purge.finished_at = utc_now()
+        # In this very commit: a purge that is not over must not meet another tenant that was given the id.
+        db.execute(delete(Tenant).where(Tenant.id == purge.tenant_id))
         record_event(
             db,
             tenant_id=purge.tenant_id,

@@ -12,7 +12,7 @@ from sqlalchemy import inspect, select, text
 
 from app.backups.bucket import Bucket
 from app.backups.run import back_up_sessions
-from app.errors import NotFound
+from app.errors import Conflict, NotFound, Unavailable
 from app.ids import new_id
 from app.logins.serving import NewLogin
 from app.logins.start import start_login
@@ -143,6 +143,33 @@ def test_a_purged_tenants_id_may_be_used_again(stage: Stage) -> None:
     create_tenant(stage.core.transaction, actor="test", tenant_id="alice", name="Another")
     second = request_purge(stage.core, tenant_id="alice", actor="test").purge
     assert (second.state, second.requested_at > first.requested_at) == ("purging", True)
+    assert advance(stage, None).state == "purged"
+
+
+def test_a_purge_that_died_at_its_end_meets_no_other_tenant(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The id is free when the purge is over, and not a moment before: else a new tenant of that id would be purged."""
+    request_purge(stage.core, tenant_id="alice", actor="test")
+    with monkeypatch.context() as patch:
+        patch.setattr("app.purging._finish", lambda *_, **__: (_ for _ in ()).throw(Unavailable("died")))
+        with pytest.raises(Unavailable):
+            purge_tenants(stage.core, None)
+    with pytest.raises(Conflict):
+        create_tenant(stage.core.transaction, actor="test", tenant_id="alice", name="Another")
+    assert advance(stage, None).state == "purged"
+    create_tenant(stage.core.transaction, actor="test", tenant_id="alice", name="Another")
+    assert purge_tenants(stage.core, None) == []
+    assert "tenants" in rows_that_name(stage, "alice")
+
+
+def test_many_sessions_are_marked_a_batch_at_a_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the call leaves, the next run marks; the report counts all of them from the start."""
+    monkeypatch.setattr("app.purging.MESSAGES_AT_ONCE", 2)
+    monkeypatch.setattr("app.purging.BATCH_ROWS", 2)
+    stage.connect_many(5)
+    purge = request_purge(stage.core, tenant_id="alice", actor="test").purge
+    assert (purge.sessions, purge.left) == (5, 5)
+    assert advance(stage, None).left == 5
+    log_out_all(stage)
     assert advance(stage, None).state == "purged"
 
 
