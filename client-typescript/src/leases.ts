@@ -90,10 +90,11 @@ export class Leases {
     const { ttlSeconds, lost, over } = facts;
     const margin = Math.min(10, Math.max(3, ttlSeconds / 4));
     const usual = Math.min(LONGEST_RENEWAL_SECONDS, ttlSeconds / 3);
-    let [until, pause] = [facts.askedAt / 1000 + ttlSeconds - margin, usual];
+    const goesOnFrom = (askedAt: number) => [askedAt + ttlSeconds - margin, askedAt + usual] as const;
+    let [until, renewAt] = goesOnFrom(facts.askedAt / 1000);
     while (!over.aborted) {
       try {
-        await sleep(Math.max(0, Math.min(pause, until - performance.now() / 1000)), over);
+        await sleep(Math.max(0, Math.min(renewAt, until) - performance.now() / 1000), over);
         const left = until - performance.now() / 1000;
         if (left <= 0) throw lostLease("Latchkey could not be reached to renew the lease in time.");
         const [askedAt, healthy] = [performance.now() / 1000, held.healthy];
@@ -101,14 +102,14 @@ export class Leases {
           sessionId,
           held.lease_id,
           { ttl_seconds: ttlSeconds, ...(healthy === undefined ? {} : { healthy }) },
-          { signal: AbortSignal.any([over, AbortSignal.timeout(left * 1000)]) },
+          { signal: AbortSignal.any([over, AbortSignal.timeout(Math.min(left, ttlSeconds / 4) * 1000)]) },
         );
-        [until, pause] = [askedAt + ttlSeconds - margin, usual];
+        [until, renewAt] = goesOnFrom(askedAt);
         if (held.healthy === healthy) held.healthy = undefined;
       } catch (error) {
         if (over.aborted) return;
         if (error instanceof LatchkeyUnavailable || isTimeout(error)) {
-          pause = Math.min(2, ttlSeconds / 12);
+          renewAt = performance.now() / 1000 + Math.min(2, ttlSeconds / 12);
           continue;
         }
         lost.abort(error instanceof LeaseLost ? error : lostLease(`The lease is not renewed any more: ${error}`, error));

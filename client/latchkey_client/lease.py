@@ -65,6 +65,7 @@ class SessionLease:
         self._margin_seconds = min(10.0, max(DISCONNECT_SECONDS, ttl_seconds / 4))
         self._renew_seconds = min(renew_seconds, ttl_seconds / 3)
         self._until = 0.0
+        self._renew_at = 0.0
         self._granted: Lease | None = None
         self._client: LeasedClient | None = None
         self._disconnected = True
@@ -139,7 +140,7 @@ class SessionLease:
                     raise
                 await asyncio.sleep(_ASK_AGAIN_SECONDS)
                 continue
-            self._until = asked_at + self._ttl_seconds
+            self._goes_on_from(asked_at)
             return granted
 
     async def _acquire_once(self) -> Lease:
@@ -163,24 +164,23 @@ class SessionLease:
             await self._disconnect()
 
     async def _renew_until_lost(self) -> None:
-        pause = self._renew_seconds
         while True:
-            await asyncio.sleep(min(pause, self._left_seconds()))
+            # Due from when the lease was asked for: acquiring it and connecting may have taken most of its time.
+            await asyncio.sleep(max(0.0, min(self._renew_at - time.monotonic(), self._left_seconds())))
             left = self._left_seconds()
             if left <= 0:
                 raise LeaseLost("Latchkey could not be reached to renew the lease in time.")
             asked_at = time.monotonic()
             try:
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(left, self._ttl_seconds / 4)):  # an answer that got lost leaves time for another
                     await self._renew()
             except (LatchkeyUnavailable, TimeoutError) as exc:
                 _log.info("lease not renewed yet: %s", exc)
-                pause = min(2.0, self._ttl_seconds / 12)
+                self._renew_at = time.monotonic() + min(2.0, self._ttl_seconds / 12)
             except LatchkeyError as exc:
                 raise LeaseLost(exc.detail) from exc
             else:
-                self._until = asked_at + self._ttl_seconds
-                pause = self._renew_seconds
+                self._goes_on_from(asked_at)
 
     async def _renew(self) -> None:
         assert self._client is not None
@@ -189,6 +189,10 @@ class SessionLease:
         health, lease_id = self._client.health, self._granted.lease_id
         await self._driver.run(leases.renew(self._session_id, lease_id, ttl_seconds=self._ttl_seconds, healthy=health))
         self._client.note_reported(health)
+
+    def _goes_on_from(self, asked_at: float) -> None:
+        self._until = asked_at + self._ttl_seconds
+        self._renew_at = asked_at + self._renew_seconds
 
     def _left_seconds(self) -> float:
         return max(0.0, self._until - self._margin_seconds - time.monotonic())

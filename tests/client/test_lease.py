@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,7 +32,9 @@ from latchkey_client import (
     SessionDead,
     SessionLeased,
     SessionNotActive,
+    leases,
 )
+from latchkey_client.steps import Flow, Pause
 from latchkey_client.telegram import LeasedClient
 from sandbox.process import start_sandbox
 from tests.client.served import ServedWeb
@@ -124,6 +127,47 @@ def test_a_lease_is_renewed_and_reports_the_sessions_health(stage: Stage, latchk
     validated_at = stage.row(session_id).last_validated_at
     assert validated_at is not None
     assert validated_at > utc_now() - timedelta(seconds=30)
+
+
+def test_a_lease_is_renewed_in_time_however_long_connecting_took(
+    stage: Stage, latchkey: AsyncLatchkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time counts from when it was asked for: a slow connection leaves less of it before the first renewal."""
+    session_id = stage.connect()
+    connect = LeasedClient.connect
+
+    async def connect_slowly(client: LeasedClient) -> None:
+        await asyncio.sleep(4.5)
+        await connect(client)
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=10) as client:
+            await asyncio.sleep(6)
+            assert await client.get_me() is not None
+
+    monkeypatch.setattr(LeasedClient, "connect", connect_slowly)
+    asyncio.run(asyncio.wait_for(use(), 20))
+
+
+def test_a_renewal_whose_answer_gets_lost_is_asked_for_once_more(
+    stage: Stage, latchkey: AsyncLatchkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One silent connection does not use up the time that the lease still has."""
+    session_id, silences = stage.connect(), [60.0]
+    renew = leases.renew
+
+    def renew_after_silence(*args: Any, **options: Any) -> Flow[Any]:
+        if silences:
+            yield Pause(silences.pop())
+        return (yield from renew(*args, **options))
+
+    async def use() -> None:
+        async with latchkey.lease(session_id, ttl_seconds=10) as client:
+            await asyncio.sleep(8)
+            assert await client.get_me() is not None
+
+    monkeypatch.setattr(leases, "renew", renew_after_silence)
+    asyncio.run(asyncio.wait_for(use(), 20))
 
 
 def test_a_lease_that_cannot_be_renewed_ends_before_it_is_lost(

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from app.sessions.planning import VALIDATE_BATCH_TASK, plan_validations
-from latchkey_client import AsyncLatchkey, SessionLeased
+from latchkey_client import AsyncLatchkey, LeaseLost, SessionLeased
 from tests.client.served import ServedWeb
 from tests.sessions.conftest import StageMaker
 from tests.sessions.stage import Stage
@@ -68,6 +68,8 @@ async def use_at_random(latchkey: AsyncLatchkey, session_ids: list[str], holder:
             outcomes["leased"] += 1
         except (IndexError, TimeoutError):
             outcomes["broken off"] += 1
+        except LeaseLost:  # a machine so busy that no renewal came through: the safe end, and a rare one
+            outcomes["lost"] += 1
     return outcomes
 
 
@@ -91,5 +93,6 @@ def test_no_auth_key_is_ever_used_by_two(make_stage: StageMaker) -> None:
     assert {stage.row(each).status for each in session_ids} == {"active"}
     assert used["used"] > SECONDS
     assert used["broken off"] > 0
+    assert used["lost"] < used["used"] / 10
     assert set(validator.outcomes) == {"ok"}
     assert validator.outcomes["ok"] > 2 * SECONDS
