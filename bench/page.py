@@ -14,8 +14,8 @@ _HEAD = """\
 
 `make bench` runs them all, `make bench ONLY=name` one of them; each writes its figures into `bench/results.json` and onto this
 page. Whatever has a peer was measured beside it in the same run, on the same machine, with everything (Telegram's stand-in
-included) on that machine's cores. A limit is one of the ratio where there is a peer, and of the value otherwise or where it says
-so. A figure that does not keep its limit is **bold**.
+included) on that machine's cores. A limit is one of the ratio where there is a peer, and of the value otherwise or where it
+says so. A figure that does not keep its limit is **bold**.
 """
 
 
