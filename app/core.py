@@ -14,7 +14,7 @@ import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
+from app.database import Read, Transaction, make_engine, make_read, make_transaction, make_unpooled_engine
 from app.dispatch import Dispatch
 from app.metrics import Metrics, make_metrics
 from app.redis_state import make_redis
@@ -34,6 +34,7 @@ class Core:
     actor: str
     engine: Engine
     transaction: Transaction
+    read: Read
     redis: redis.Redis
     metrics: Metrics
     registry: CollectorRegistry
@@ -68,6 +69,7 @@ def build_core(
         actor=actor,
         engine=engine,
         transaction=transaction,
+        read=make_read(engine),
         redis=make_redis(settings.redis_url),
         metrics=metrics,
         registry=registry,

@@ -129,7 +129,11 @@ def _note_reader() -> None:
 
 
 def _authenticate(scope: Scope | None) -> None:
-    _admit(authenticate(parts().core.transaction, key=_bearer(), address=request.remote_addr), scope)
+    key, address = _bearer(), request.remote_addr
+    if request.method in ("GET", "HEAD"):
+        _admit(parts().known_keys.authenticate(key=key, address=address), scope)
+    else:
+        _admit(authenticate(parts().core.transaction, key=key, address=address), scope)
 
 
 def _bearer() -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import Timestamp, utc_now
@@ -26,6 +26,13 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 _PREFIX_LENGTH = 9  # "lk_" and six characters: enough to tell keys apart, nothing to guess from
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
+_NOT_VALID = "This API key is not valid."
+_STANDING = (
+    select(ApiKey.id, ApiKey.tenant_id, ApiKey.scopes, ApiKey.networks, ApiKey.expires_at, ApiKey.last_used_at)
+    .join(Tenant, Tenant.id == ApiKey.tenant_id)
+    .where(ApiKey.key_hash == bindparam("key_hash"), ApiKey.revoked_at.is_(None), Tenant.disabled_at.is_(None))
+)
+
 _log = get_logger(__name__)
 
 
@@ -40,6 +47,14 @@ class Caller(NamedTuple):
     def actor(self) -> str:
         """How the audit names it."""
         return f"api-key:{self.key_id}"
+
+
+class StandingKey(NamedTuple):
+    """An API key that works: not revoked, and its tenant not disabled."""
+
+    caller: Caller
+    networks: tuple[str, ...]
+    expires_at: datetime | None
 
 
 class ApiKeyView(BaseModel):
@@ -202,28 +217,32 @@ def authenticate(transaction: Transaction, *, key: str, address: str | None = No
         Forbidden: ``network_not_allowed``: it may not be used from there.
         Unavailable: the database is away.
     """
-    with transaction() as db:
-        return authenticate_in(db, key=key, address=address)
+    return look_up(transaction, key=key, address=address).caller
 
 
 def authenticate_in(db: DatabaseSession, *, key: str, address: str | None) -> Caller:
     """As ``authenticate``, in the caller's transaction."""
-    row = db.scalar(
-        select(ApiKey)
-        .join(Tenant, Tenant.id == ApiKey.tenant_id)
-        .where(
-            ApiKey.key_hash == hash_secret(key),
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-            Tenant.disabled_at.is_(None),
-        )
-    )
-    if row is None:
-        raise Unauthenticated("This API key is not valid.")
-    if row.networks and not is_inside(address, row.networks):
+    return _look_up_in(db, key=key, address=address).caller
+
+
+def look_up(transaction: Transaction, *, key: str, address: str | None) -> StandingKey:
+    """As ``authenticate``, with what else is known of the key."""
+    with transaction() as db:
+        return _look_up_in(db, key=key, address=address)
+
+
+def admit(key: StandingKey, *, address: str | None) -> Caller:
+    """Say whose a key is, if it may be used now and from there.
+
+    Raises:
+        Unauthenticated: it has expired.
+        Forbidden: ``network_not_allowed``.
+    """
+    if key.expires_at is not None and key.expires_at <= utc_now():
+        raise Unauthenticated(_NOT_VALID)
+    if key.networks and not is_inside(address, key.networks):
         raise Forbidden("This API key may not be used from this address.", code="network_not_allowed")
-    _note_use(db, row, now=utc_now())
-    return Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+    return key.caller
 
 
 def read_networks(networks: Sequence[str]) -> list[str]:
@@ -278,12 +297,23 @@ def _tell_both(db: DatabaseSession, row: ApiKey, *, actor: str, maker_tenant_id:
     )
 
 
-def _note_use(db: DatabaseSession, row: ApiKey, *, now: datetime) -> None:
+def _look_up_in(db: DatabaseSession, *, key: str, address: str | None) -> StandingKey:
+    row = db.execute(_STANDING, {"key_hash": hash_secret(key)}).one_or_none()
+    if row is None:
+        raise Unauthenticated(_NOT_VALID)
+    caller = Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+    found = StandingKey(caller, networks=tuple(row.networks), expires_at=row.expires_at)
+    admit(found, address=address)
+    _note_use(db, row.id, row.last_used_at, now=utc_now())
+    return found
+
+
+def _note_use(db: DatabaseSession, key_id: str, last_used_at: datetime | None, *, now: datetime) -> None:
     stale = now - _USE_IS_NOTED_EVERY
-    if row.last_used_at is not None and row.last_used_at > stale:
+    if last_used_at is not None and last_used_at > stale:
         return
     # Many requests of one key may get here at once: whoever finds the row locked leaves it to the other.
-    free = select(ApiKey.id).where(ApiKey.id == row.id).with_for_update(skip_locked=True).scalar_subquery()
+    free = select(ApiKey.id).where(ApiKey.id == key_id).with_for_update(skip_locked=True).scalar_subquery()
     db.execute(
         update(ApiKey)
         .where(ApiKey.id == free, or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= stale))
