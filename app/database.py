@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from psycopg2 import OperationalError as ConnectionDied
-from sqlalchemy import Connection, Engine, Executable, NullPool, Row, create_engine, event
+from sqlalchemy import ARRAY, Connection, Engine, NullPool, Row, Select, Text, any_, bindparam, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,12 +19,16 @@ from sqlalchemy.orm import Session as DatabaseSession
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import Unavailable
+from app.together import Together
 
 Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
 
-Read = Callable[[Executable, Mapping[str, Any]], Sequence[Row[Any]]]
-"""Runs one statement that only reads, in a single round trip."""
+ReadRow = Callable[[Select[Any], str], Row[Any] | None]
+"""Reads a row by its key: the statement's first column, which ``KEYS`` stands for. In one round trip, and as few for many who ask."""
+
+KEYS = any_(bindparam("keys", type_=ARRAY(Text)))
+"""What a statement for ``ReadRow`` compares its key with."""
 
 
 _STATEMENT_SECONDS = 30
@@ -47,11 +51,20 @@ _whole_here: ContextVar[_Whole | None] = ContextVar("the transaction that takes 
 _open_here: ContextVar[bool] = ContextVar("a transaction is open here", default=False)
 
 
-def make_engine(database_url: str, *, pool_size: int = 8, statement_seconds: int = _STATEMENT_SECONDS) -> Engine:
+def make_engine(
+    database_url: str,
+    *,
+    pool_size: int = 8,
+    statement_seconds: int = _STATEMENT_SECONDS,
+    autocommit: bool = False,
+) -> Engine:
     """Make the process's engine.
 
     A connection that PostgreSQL dropped (a restart) is replaced before use; a server that accepts and stays silent is
     given up after 5 s, a statement after ``statement_seconds``, so that no caller hangs for ever.
+
+    Args:
+        autocommit: each statement is a transaction of its own, which spares it two round trips.
     """
     engine = create_engine(
         database_url,
@@ -62,6 +75,7 @@ def make_engine(database_url: str, *, pool_size: int = 8, statement_seconds: int
         hide_parameters=True,  # an error's message goes to the log
         pool_recycle=1800,
         connect_args=_connect_args(statement_seconds),
+        **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
     )
     event.listen(engine, "checkin", _note_use)
     event.listen(engine, "checkout", partial(_refuse_dead, engine.dialect.do_ping))
@@ -141,23 +155,32 @@ def make_transaction(engine: Engine) -> Transaction:
     return transaction
 
 
-def make_read(engine: Engine) -> Read:
-    """Bind single reads to an engine: what is read is what was committed, or written by the block that the reader is in.
+def make_read_row(engine: Engine, *, alone: Engine) -> ReadRow:
+    """Make reads of single rows: of what is committed, or written by the ``one_transaction`` that the reader is in.
+
+    Args:
+        engine: whose transactions a reader may be in.
+        alone: its connections commit by themselves; there is one read of each statement at a time.
 
     Raises (when called):
         Unavailable: PostgreSQL cannot be reached.
     """
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+    reads: dict[Select[Any], Together[str, Row[Any] | None]] = {}
 
-    def read(statement: Executable, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    def read_rows(statement: Select[Any], keys: list[str]) -> list[Row[Any] | None]:
+        with alone.connect() as connection:
+            rows = {row[0]: row for row in connection.execute(statement, {"keys": keys})}
+        return [rows.get(key) for key in keys]
+
+    def read_row(statement: Select[Any], key: str) -> Row[Any] | None:
         whole = _whole_here.get()
         with unavailable_when_away():
             if whole is not None and whole.engine is engine:
-                return whole.connection.execute(statement, parameters).all()
-            with alone.connect() as connection:
-                return connection.execute(statement, parameters).all()
+                return whole.connection.execute(statement, {"keys": [key]}).one_or_none()
+            together = reads.get(statement) or reads.setdefault(statement, Together(partial(read_rows, statement)))
+            return together.ask(key)
 
-    return read
+    return read_row
 
 
 @contextmanager

@@ -10,11 +10,12 @@ from functools import lru_cache
 from typing import Literal, cast
 
 from redis.exceptions import RedisError
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
+from app.database import KEYS
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
 from app.logins.again import open_link
@@ -30,11 +31,12 @@ SECRET_LIFE_AFTER_END = timedelta(hours=1)
 """How long a login's own secret still shows it after its end."""
 
 _SHOWN_ROW = select(
+    Login.id,
     Login.tenant_id,
     Login.client_secret_hash,
     Login.finished_at,
-    *(getattr(Login, name).label(name) for name in SHOWN_COLUMNS),
-).where(Login.id == bindparam("login_id"))
+    *(getattr(Login, name).label(name) for name in SHOWN_COLUMNS if name != "id"),
+).where(Login.id == KEYS)
 
 Allow = Callable[[], None]
 """Lets an answer pass, or raises ``RateLimited``. Asked last: what is refused anyway counts against nobody."""
@@ -214,10 +216,10 @@ def _attempts_left(login: Login) -> int:
 
 
 def _read_row(core: Core, login_id: str, reader: Reader) -> Login:
-    rows = core.read(_SHOWN_ROW, {"login_id": login_id})
-    if not rows or reader.tenant_id not in (None, rows[0].tenant_id):
+    row = core.read_row(_SHOWN_ROW, login_id)
+    if row is None or reader.tenant_id not in (None, row.tenant_id):
         raise NotFound("There is no such login.")
-    return cast("Login", rows[0])  # a row of the columns that are looked at: to make a mapped object of it costs as much again
+    return cast("Login", row)  # a row of the columns that are looked at: to make a mapped object of it costs as much again
 
 
 def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
@@ -235,10 +237,10 @@ def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
 
 def _current_qr(core: Core, login: Login) -> QRView | None:
     try:
-        value = core.redis.get(login_qr_key(login.id))
+        value = core.read_value(login_qr_key(login.id))
     except RedisError:
         return None  # the next publication brings it back
-    if not isinstance(value, bytes):
+    if value is None:
         return None
     try:
         shown = _open_qr(core.keyring, login.tenant_id, login.id, value)

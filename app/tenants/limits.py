@@ -1,4 +1,4 @@
-"""Rate limits: sliding windows in Redis, all quotas of a call one atomic script, counted by the server's clock.
+"""Rate limits: sliding windows in Redis, all quotas of a call (and of calls that come together) one atomic script, counted by the server's clock.
 
 A window begins with its first hit. What was counted in the window before it weighs as much as of that window is still in sight.
 
@@ -15,15 +15,16 @@ import redis
 from redis.exceptions import RedisError
 
 from app.errors import RateLimited, Unavailable
+from app.together import Together
 
 _KEY_PREFIX = "latchkey:limit"
 _MICROSECONDS = 1_000_000
 _HIT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local answer = {}
+local answer, refused = {}, {}
 for number, key in ipairs(KEYS) do
-    local amount, window = tonumber(ARGV[2 * number - 1]), tonumber(ARGV[2 * number])
+    local call, amount, window = ARGV[3 * number - 2], tonumber(ARGV[3 * number - 1]), tonumber(ARGV[3 * number])
     local kept = redis.call('HMGET', key, 'began', 'count', 'before')
     local began, count, before = tonumber(kept[1]) or now, tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
     local windows = math.floor((now - began) / window)
@@ -34,7 +35,7 @@ for number, key in ipairs(KEYS) do
     end
     local left = began + window - now
     local used = math.floor(before * left / window) + count
-    local allowed = used < amount
+    local allowed = used < amount and not refused[call]
     if allowed then
         used, count = used + 1, count + 1
         redis.call('HSET', key, 'began', string.format('%.0f', began), 'count', count, 'before', before)
@@ -46,15 +47,13 @@ for number, key in ipairs(KEYS) do
     end
     table.insert(answer, allowed and amount - used or -1)
     table.insert(answer, math.ceil(reset))
-    if not allowed then
-        break
-    end
+    refused[call] = not allowed
 end
 return answer
 """
-"""Takes one from each quota (KEYS; ARGV: amount and microseconds of each) until one is used up.
+"""Takes one from each quota (KEYS; ARGV: of which call it is, amount and microseconds of each), until one of its call is used up.
 
-Answers for each that it looked at: what is left (-1: it is used up), and in how many microseconds there is more.
+Answers for each: what is left (-1: nothing was taken), and in how many microseconds there is more.
 """
 
 
@@ -85,6 +84,7 @@ class Limits:
 
     def __init__(self, client: redis.Redis) -> None:
         self._script = client.register_script(_HIT)
+        self._hits = Together(self._hit_all)
 
     def hit_if_known(self, *quotas: Quota) -> QuotaState | None:
         """As ``hit``, but lets the call through while Redis is away (None).
@@ -108,17 +108,27 @@ class Limits:
             Unavailable: Redis is away.
         """
         try:
-            answer = self._script(
-                keys=[f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for quota in quotas],
-                args=[number for quota in quotas for number in (quota.amount, quota.window_seconds * _MICROSECONDS)],
-            )
+            states = self._hits.ask(quotas)
         except RedisError as exc:
             raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
-        told = zip(quotas, answer[::2], answer[1::2], strict=False)  # after one that is used up nothing is told
-        states = [QuotaState(quota, left, _whole_seconds(reset)) for quota, left, reset in told]
-        if states[-1].remaining < 0:
-            raise QuotaUsedUp(states[-1]._replace(remaining=0))
+        for state in states:
+            if state.remaining < 0:
+                raise QuotaUsedUp(state._replace(remaining=0))
         return min(states, key=lambda state: state.remaining)
+
+    def _hit_all(self, calls: list[tuple[Quota, ...]]) -> list[list[QuotaState]]:
+        asked = [(number, quota) for number, quotas in enumerate(calls) for quota in quotas]
+        answer = iter(
+            self._script(
+                keys=[f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked],
+                args=[
+                    argument
+                    for number, quota in asked
+                    for argument in (number, quota.amount, quota.window_seconds * _MICROSECONDS)
+                ],
+            )
+        )
+        return [[QuotaState(quota, next(answer), _whole_seconds(next(answer))) for quota in quotas] for quotas in calls]
 
 
 def _whole_seconds(microseconds: int) -> int:
