@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from psycopg2 import OperationalError as ConnectionDied
-from sqlalchemy import ARRAY, Connection, Engine, NullPool, Row, Select, Text, any_, bindparam, create_engine, event
+from sqlalchemy import ARRAY, Connection, Engine, LargeBinary, NullPool, Row, Select, Text, any_, bindparam, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -24,10 +24,11 @@ from app.together import Together
 Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
 
-ReadRow = Callable[[Select[Any], str], Row[Any] | None]
+ReadRow = Callable[[Select[*tuple[Any, ...]], str | bytes], Row[*tuple[Any, ...]] | None]
 """Reads a row by its key: the statement's first column, which ``KEYS`` stands for. In one round trip, and as few for many who ask."""
 
 KEYS = any_(bindparam("keys", type_=ARRAY(Text)))
+BYTES_KEYS = any_(bindparam("keys", type_=ARRAY(LargeBinary)))
 """What a statement for ``ReadRow`` compares its key with."""
 
 
@@ -165,14 +166,14 @@ def make_read_row(engine: Engine, *, alone: Engine) -> ReadRow:
     Raises (when called):
         Unavailable: PostgreSQL cannot be reached.
     """
-    reads: dict[Select[Any], Together[str, Row[Any] | None]] = {}
+    reads: dict[Select[*tuple[Any, ...]], Together[str | bytes, Row[*tuple[Any, ...]] | None]] = {}
 
-    def read_rows(statement: Select[Any], keys: list[str]) -> list[Row[Any] | None]:
+    def read_rows(statement: Select[*tuple[Any, ...]], keys: list[str | bytes]) -> list[Row[*tuple[Any, ...]] | None]:
         with alone.connect() as connection:
             rows = {row[0]: row for row in connection.execute(statement, {"keys": keys})}
         return [rows.get(key) for key in keys]
 
-    def read_row(statement: Select[Any], key: str) -> Row[Any] | None:
+    def read_row(statement: Select[*tuple[Any, ...]], key: str | bytes) -> Row[*tuple[Any, ...]] | None:
         whole = _whole_here.get()
         with unavailable_when_away():
             if whole is not None and whole.engine is engine:

@@ -95,7 +95,7 @@ def _build_parts(core: Core) -> Parts:
 
     return Parts(
         core=core,
-        known_keys=KnownKeys(core.transaction),
+        known_keys=KnownKeys(core.read_row, core.transaction),
         limits=Limits(core.redis),
         watch=LoginWatch(
             make_subscriber=lambda: make_subscriber(core.settings.redis_url),

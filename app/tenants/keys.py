@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Row, Select, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import Timestamp, utc_now
-from app.database import Transaction
+from app.database import BYTES_KEYS, ReadRow, Transaction
 from app.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from app.ids import hash_secret, new_id, new_secret
 from app.logs import get_logger
@@ -27,10 +27,18 @@ _PREFIX_LENGTH = 9  # "lk_" and six characters: enough to tell keys apart, nothi
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
 
 _NOT_VALID = "This API key is not valid."
-_STANDING = (
-    select(ApiKey.id, ApiKey.tenant_id, ApiKey.scopes, ApiKey.networks, ApiKey.expires_at, ApiKey.last_used_at)
+_STANDING: Select[*tuple[Any, ...]] = (
+    select(
+        ApiKey.key_hash,
+        ApiKey.id,
+        ApiKey.tenant_id,
+        ApiKey.scopes,
+        ApiKey.networks,
+        ApiKey.expires_at,
+        ApiKey.last_used_at,
+    )
     .join(Tenant, Tenant.id == ApiKey.tenant_id)
-    .where(ApiKey.key_hash == bindparam("key_hash"), ApiKey.revoked_at.is_(None), Tenant.disabled_at.is_(None))
+    .where(ApiKey.key_hash == BYTES_KEYS, ApiKey.revoked_at.is_(None), Tenant.disabled_at.is_(None))
 )
 
 _log = get_logger(__name__)
@@ -206,8 +214,8 @@ def find_barred(
     return set(keys), set(db.scalars(off)) if tenant_ids else set()
 
 
-def authenticate(transaction: Transaction, *, key: str, address: str | None = None) -> Caller:
-    """Say who a key belongs to, and note its use (at most once a minute).
+def authenticate(read_row: ReadRow, transaction: Transaction, *, key: str, address: str | None = None) -> StandingKey:
+    """Find the key that works, and note its use (at most once a minute).
 
     Args:
         address: where the call comes from; None: not known, which only a key that is bound to no network allows.
@@ -217,18 +225,21 @@ def authenticate(transaction: Transaction, *, key: str, address: str | None = No
         Forbidden: ``network_not_allowed``: it may not be used from there.
         Unavailable: the database is away.
     """
-    return look_up(transaction, key=key, address=address).caller
+    row = read_row(_STANDING, hash_secret(key))
+    found = _standing(row, address=address)
+    if row is not None and _is_stale(row.last_used_at):
+        with transaction() as db:
+            _note_use(db, row.id)
+    return found
 
 
 def authenticate_in(db: DatabaseSession, *, key: str, address: str | None) -> Caller:
     """As ``authenticate``, in the caller's transaction."""
-    return _look_up_in(db, key=key, address=address).caller
-
-
-def look_up(transaction: Transaction, *, key: str, address: str | None) -> StandingKey:
-    """As ``authenticate``, with what else is known of the key."""
-    with transaction() as db:
-        return _look_up_in(db, key=key, address=address)
+    row = db.execute(_STANDING, {"keys": [hash_secret(key)]}).one_or_none()
+    found = _standing(row, address=address)
+    if row is not None and _is_stale(row.last_used_at):
+        _note_use(db, row.id)
+    return found.caller
 
 
 def admit(key: StandingKey, *, address: str | None) -> Caller:
@@ -297,21 +308,21 @@ def _tell_both(db: DatabaseSession, row: ApiKey, *, actor: str, maker_tenant_id:
     )
 
 
-def _look_up_in(db: DatabaseSession, *, key: str, address: str | None) -> StandingKey:
-    row = db.execute(_STANDING, {"key_hash": hash_secret(key)}).one_or_none()
+def _standing(row: Row[*tuple[Any, ...]] | None, *, address: str | None) -> StandingKey:
     if row is None:
         raise Unauthenticated(_NOT_VALID)
     caller = Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
     found = StandingKey(caller, networks=tuple(row.networks), expires_at=row.expires_at)
     admit(found, address=address)
-    _note_use(db, row.id, row.last_used_at, now=utc_now())
     return found
 
 
-def _note_use(db: DatabaseSession, key_id: str, last_used_at: datetime | None, *, now: datetime) -> None:
-    stale = now - _USE_IS_NOTED_EVERY
-    if last_used_at is not None and last_used_at > stale:
-        return
+def _is_stale(last_used_at: datetime | None) -> bool:
+    return last_used_at is None or last_used_at <= utc_now() - _USE_IS_NOTED_EVERY
+
+
+def _note_use(db: DatabaseSession, key_id: str) -> None:
+    stale = utc_now() - _USE_IS_NOTED_EVERY
     # Many requests of one key may get here at once: whoever finds the row locked leaves it to the other.
     free = select(ApiKey.id).where(ApiKey.id == key_id).with_for_update(skip_locked=True).scalar_subquery()
     db.execute(

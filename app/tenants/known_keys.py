@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from app.database import Transaction
+from app.database import ReadRow, Transaction
 from app.ids import hash_secret
-from app.tenants.keys import Caller, StandingKey, admit, look_up
+from app.tenants.keys import Caller, StandingKey, admit, authenticate
 
 KNOWN_SECONDS = 1.0
 _MOST = 10_000
@@ -30,21 +30,34 @@ class KnownKeys:
         monotonic: the clock that a key's second goes by.
     """
 
-    def __init__(self, transaction: Transaction, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, read_row: ReadRow, transaction: Transaction, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read_row = read_row
         self._transaction = transaction
         self._monotonic = monotonic
         self._known: dict[bytes, _Known] = {}
 
-    def authenticate(self, *, key: str, address: str | None) -> Caller:
-        """As ``app.tenants.keys.authenticate``, by what was true at most ``KNOWN_SECONDS`` ago.
+    def look_up(self, *, key: str, address: str | None) -> Caller:
+        """Say whose a key is, by what is true now.
 
         Raises:
-            Unauthenticated, Forbidden, Unavailable: see there. Who was refused is looked up again the next time.
+            Unauthenticated, Forbidden, Unavailable: see ``app.tenants.keys.authenticate``.
+        """
+        return authenticate(self._read_row, self._transaction, key=key, address=address).caller
+
+    def recognise(self, *, key: str, address: str | None) -> Caller:
+        """Say whose a key is, by what was true at most ``KNOWN_SECONDS`` ago.
+
+        Raises:
+            Unauthenticated, Forbidden, Unavailable: as ``look_up``. Who was refused is looked up again the next time.
         """
         key_hash, now, known = hash_secret(key), self._monotonic(), self._known
         found = known.get(key_hash)
         if found is None or found.until <= now:
-            found = _Known(look_up(self._transaction, key=key, address=address), now + KNOWN_SECONDS)
+            found = _Known(
+                authenticate(self._read_row, self._transaction, key=key, address=address), now + KNOWN_SECONDS
+            )
             if len(known) >= _MOST:
                 known.clear()
             known[key_hash] = found  # in the dict from before the look-up: should all be forgotten meanwhile, this is as well

@@ -28,7 +28,7 @@ def test_a_tenant_and_its_key_are_made(run: Run, core: Core) -> None:
     assert answer(run("tenant", "create", "carol", "--json"))["id"] == "carol"  # type: ignore[index]
     made = answer(run("api-key", "create", "--tenant", "carol", "--scopes", "logins, audit", "--json"))
     assert isinstance(made, dict)
-    assert authenticate(core.transaction, key=made["key"]).scopes == {"logins", "audit"}
+    assert authenticate(core.read_row, core.transaction, key=made["key"]).caller.scopes == {"logins", "audit"}
     listed = run("api-key", "list", "--tenant", "carol")
     assert made["id"] in listed.output
     assert made["key"] not in listed.output
