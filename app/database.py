@@ -11,7 +11,20 @@ from functools import partial
 from typing import Any
 
 from psycopg2 import OperationalError as ConnectionDied
-from sqlalchemy import ARRAY, Connection, Engine, LargeBinary, NullPool, Row, Select, Text, any_, bindparam, create_engine, event
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Engine,
+    LargeBinary,
+    NullPool,
+    Row,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -25,17 +38,19 @@ Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
 
 ReadRow = Callable[[Select[*tuple[Any, ...]], str | bytes], Row[*tuple[Any, ...]] | None]
-"""Reads a row by its key: the statement's first column, which ``KEYS`` stands for. In one round trip, and as few for many who ask."""
+"""Reads a row by its key, which is the statement's first column: in one round trip, and as few for many who ask at once."""
 
 KEYS = any_(bindparam("keys", type_=ARRAY(Text)))
 BYTES_KEYS = any_(bindparam("keys", type_=ARRAY(LargeBinary)))
-"""What a statement for ``ReadRow`` compares its key with."""
+"""What a statement for ``ReadRow`` compares its key with: a text, or bytes."""
 
 
 _STATEMENT_SECONDS = 30
 _LOCK_SECONDS = 10  # whoever waits that long for a row hears Unavailable, and comes again
 _IDLE_IN_TRANSACTION_SECONDS = 30  # a process that was stopped inside a transaction lets its locks go
-_SPARE_CONNECTIONS = 4  # kept as well: as an overflow they would be opened and closed for each use, which costs more than the use
+_SPARE_CONNECTIONS = (
+    4  # kept as well: what overflows a pool is opened and closed for each use, which costs more than the use
+)
 _PING_AFTER_SECONDS = 5.0  # of idleness: a network that forgot a connection says nothing, so it is asked
 
 

@@ -1,9 +1,9 @@
 """Event streams: thousands of viewers of one web process, what each costs, when all have seen a change, and what others notice.
 
-The viewers are bare sockets in a process of their own, and all of them view the same login. A change is a row, a sealed token and
-a hint, as a worker writes them; it is seen when the last viewer has read the event off its socket. Another caller reads a login up
-to a hundred times a second, before there are viewers, and with all of them there. What bounds it is Python: a woken greenlet, a
-chunk and a write for each viewer.
+The viewers are bare sockets in a process of their own, and all of them view the same login. A change is a row, a sealed token
+and a hint, as a worker writes them; it is seen when the last viewer has read the event off its socket. Another caller reads a
+login up to a hundred times a second, before there are viewers, and with all of them there. What bounds it is Python: a woken
+greenlet, a chunk and a write for each viewer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def allow_files() -> None:
     """Let this process and its children open enough sockets."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard), hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (_FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard), hard)
+        )
 
 
 async def _measure(of: Stores, port: int, web: psutil.Process) -> dict[str, Figure]:

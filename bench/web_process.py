@@ -1,4 +1,4 @@
-"""Web processes for benchmarks: gunicorn with ``deploy/gunicorn.py``, one process, on stores of their own; and logins to look at."""
+"""Web processes for benchmarks: gunicorn with ``deploy/gunicorn.py`` on stores of their own; and logins to look at."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -89,40 +89,48 @@ def web_process(of: Stores, *, application: str = "web:create_app()") -> Iterato
     """Serve an application as the web role does, for the length of a block.
 
     Yields:
-        The port, and the process id of gunicorn's one worker's parent.
+        The port, and the process id of gunicorn's master, which has one worker.
     """
     program = web_program(of, application=application)
+    assert program.environment is not None
     with running(program) as process:
         yield int(program.environment["PORT"]), process.pid
 
 
 def web_program(of: Stores, *, application: str = "web:create_app()") -> Program:
-    """The command of ``web_process``, and the environment that makes limits no matter."""
+    """The command of ``web_process``."""
     port, name = free_port(), application.partition(":")[0]
+    return Program(
+        name=name,
+        command=(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy" / "gunicorn.py"), application),
+        log=of.folder / f"{name}.log",
+        folder=ROOT,
+        environment=environment(
+            of,
+            PORT=str(port),
+            WEB_CONCURRENCY="1",
+            PUBLIC_URL=f"http://{HOST}:{port}",
+            PROMETHEUS_MULTIPROC_DIR=str(of.folder / f"metrics-{name}"),
+        ),
+        ready=lambda: answers_ok(f"http://{HOST}:{port}/healthz"),
+    )
+
+
+def environment(of: Stores, **settings: str) -> dict[str, str]:
+    """The environment of a role on these stores, in which nothing is limited."""
     assert of.settings.local_key_file is not None
-    environment: Mapping[str, str] = {
+    return {
         **os.environ,
         **dict.fromkeys(_LIMITS, str(_NO_LIMIT)),
         "HOST": HOST,
-        "PORT": str(port),
-        "WEB_CONCURRENCY": "1",
         "DATABASE_URL": of.settings.database_url,
         "REDIS_URL": of.settings.redis_url,
         "CELERY_BROKER_URL": "",
         "TELEGRAM_API_ID": "12345",
         "TELEGRAM_API_HASH": "0",
         "LOCAL_KEY_FILE": str(of.settings.local_key_file),
-        "PUBLIC_URL": f"http://{HOST}:{port}",
-        "PROMETHEUS_MULTIPROC_DIR": str(of.folder / f"metrics-{name}"),
+        **settings,
     }
-    return Program(
-        name=name,
-        command=(sys.executable, "-m", "gunicorn", "-c", str(ROOT / "deploy" / "gunicorn.py"), application),
-        log=of.folder / f"{name}.log",
-        folder=ROOT,
-        environment=environment,
-        ready=lambda: answers_ok(f"http://{HOST}:{port}/healthz"),
-    )
 
 
 def show_qr_code(core: Core, login_id: str) -> None:

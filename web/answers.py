@@ -1,7 +1,7 @@
 """Answers that need no look at what they say: a model of ours has been validated when it was made.
 
-``output`` of a view says in the OpenAPI document what it answers; for the calls that come most often, ``send`` spares the second
-validation and the way from JSON to Python's types and back.
+``output`` of a view says in the OpenAPI document what it answers; for the calls that come most often, ``send`` spares the
+second validation, and the way from JSON to Python's types and back.
 """
 
 from __future__ import annotations

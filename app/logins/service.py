@@ -219,7 +219,9 @@ def _read_row(core: Core, login_id: str, reader: Reader) -> Login:
     row = core.read_row(_SHOWN_ROW, login_id)
     if row is None or reader.tenant_id not in (None, row.tenant_id):
         raise NotFound("There is no such login.")
-    return cast("Login", row)  # a row of the columns that are looked at: to make a mapped object of it costs as much again
+    return cast(
+        "Login", row
+    )  # a row of the columns that are looked at: to make a mapped object of it costs as much again
 
 
 def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:

@@ -60,7 +60,9 @@ class KnownKeys:
             )
             if len(known) >= _MOST:
                 known.clear()
-            known[key_hash] = found  # in the dict from before the look-up: should all be forgotten meanwhile, this is as well
+            known[key_hash] = (
+                found  # in the dict from before the look-up: should all be forgotten meanwhile, this is as well
+            )
         return admit(found.key, address=address)
 
     def forget(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +23,16 @@ def test_every_command_describes_itself(run: Run) -> None:
         described = run(name, "--help")
         assert described.exit_code == 0, described.output
         assert name in top.output
+        command = cli.get_command(None, name)  # type: ignore[arg-type]  # nor here
+        assert command is not None
+        assert command.get_short_help_str(60) in top.output
+
+
+def test_to_describe_the_commands_imports_none(run: Run) -> None:
+    """--help is what one asks for first: it must not take the seconds that all of them take."""
+    listing = "import sys, app.cli; app.cli.cli(['--help'], standalone_mode=False); print('sqlalchemy' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout
+    assert printed.endswith("False\n")
 
 
 def test_a_tenant_and_its_key_are_made(run: Run, core: Core) -> None:
