@@ -1,9 +1,9 @@
 """What a call costs: reading a login beside an empty Flask view on the same server, starting one, and a lease's three calls.
 
-Both servers are gunicorn with `deploy/gunicorn.py` and one process. They are asked in turn by sixteen connections, each as fast as
-it is answered, for logins that wait for their scan and show a QR code: what a page that polls reads. The other figures are of one
-connection. What is over an empty view: the key, both limits, the row, the sealed token in Redis, a line of the log, the counters.
-What is asked for at the same moment is asked of the stores together, so that under load a read costs less than alone.
+Both servers are gunicorn with `deploy/gunicorn.py` and one process. They are asked in turn by sixteen connections, each as fast
+as it is answered, for logins that wait for their scan and show a QR code, as a page that polls does. The other figures are of
+one connection. What is over an empty view: the key, both limits, the row, the sealed token in Redis, a line of the log, the
+counters. What is asked for at the same moment is asked of the stores together, so that under load a read costs less than alone.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ async def _measure(of: Stores, port: int, pid: int, empty_port: int, empty_pid: 
         show_qr_code(of.core, login["id"])
     reads = itertools.cycle([request_bytes("GET", f"/v1/logins/{login['id']}", headers=key) for login in logins])
     nothing = itertools.cycle([request_bytes("GET", "/")])
-    ours, theirs = [], []
-    for _ in range(_RUNS):
-        theirs.append(await _loaded(empty_port, empty_pid, nothing))
-        ours.append(await _loaded(port, pid, reads))
     starts = [await _seconds(caller.ask_members(start, 202)) for _ in range(_STARTS)]
     alone = [await _seconds(caller.ask_members(next(reads), 200)) for _ in range(_STARTS)]
     path = f"/v1/sessions/{_connected(of.core)}/lease"
     leases = [await _seconds(_lease(caller, path, key)) for _ in range(_CYCLES)]
     locks = [_lock(of.core) for _ in range(_CYCLES)]
+    ours, theirs = [], []
+    for _ in range(_RUNS):
+        theirs.append(await _loaded(empty_port, empty_pid, nothing))
+        ours.append(await _loaded(port, pid, reads))
     return {
         "GET /v1/logins/{id}, requests": at_least(
             0.6,

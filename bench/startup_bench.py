@@ -1,7 +1,7 @@
 """Starting: how long until a process does its work, beside the same kind of process with nothing in it.
 
-The web is ready when it answers `/healthz`, a worker when its metrics can be read, the command line when it has printed its help.
-Most of each is Python reading modules.
+The web is ready when it answers `/healthz`, a worker when its metrics can be read, the command line when it has printed its
+help. Most of each is Python reading modules.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Rate limits: sliding windows in Redis, counted by the server's clock; all quotas of a call, and of calls that come together, in
-one atomic script.
+"""Rate limits: sliding windows in Redis, counted by the server's clock; all quotas of a call, and of calls that come together,
+in one atomic script.
 
 A window begins with its first hit. What was counted in the window before it weighs as much as of that window is still in sight.
 
@@ -52,7 +52,7 @@ for number, key in ipairs(KEYS) do
 end
 return answer
 """
-"""Takes one from each quota, until one of its call is used up. KEYS are the quotas; ARGV each one's call, amount and microseconds.
+"""Takes one from each quota, until one of its call is used up. KEYS: the quotas; ARGV: each one's call, amount, microseconds.
 
 Answers for each: what is left (-1: nothing was taken), and in how many microseconds there is more.
 """
