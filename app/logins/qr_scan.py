@@ -154,12 +154,13 @@ class QrScan:
         first = login.published_at is None
         if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
             await self._link.keep_auth_key()
-        sealed = await owned.in_thread(
+        sealed = await owned.with_keys(
             seal_token, owned.core.keyring, tenant_id=login.tenant_id, login_id=login.id, token=token
         )
         life_seconds = (token.expires_at - utc_now()).total_seconds()
         try:
-            await owned.telegram.redis.set(login_qr_key(login.id), sealed, px=max(1000, int(life_seconds * 1000)))
+            life = max(1000, int(life_seconds * 1000))
+            await owned.telegram.rounds.do("SET", login_qr_key(login.id), sealed, "PX", life)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot take the QR code.") from exc
         now = utc_now()

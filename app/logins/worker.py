@@ -5,6 +5,8 @@ from __future__ import annotations
 from app.core import Core
 from app.logins.endings import RunOutcome
 from app.logins.keeper import LoginKeeper
+from app.logins.owned import LoginParts
+from app.logins.rows import LoginRows
 from app.logins.run import run_login
 from app.logs import get_logger
 from app.telegram.process import TelegramParts
@@ -19,6 +21,7 @@ class LoginWorker:
         self._core = core
         self._telegram = telegram
         self._keeper = telegram.runtime.run(self._start_keeper())
+        self._parts = LoginParts(core, telegram, self._keeper, LoginRows(core, telegram.runtime))
 
     def run(self, login_id: str) -> RunOutcome:
         """Drive a login and block this thread until it has an outcome. Safe to run twice, and anywhere.
@@ -26,7 +29,7 @@ class LoginWorker:
         Raises:
             Unavailable, KeyUnavailable, Transient: something that is needed is away; the sweep sends the login again.
         """
-        return self._telegram.runtime.run(run_login(self._core, self._telegram, self._keeper, login_id))
+        return self._telegram.runtime.run(run_login(self._parts, login_id))
 
     def drain(self) -> None:
         """Make every login hand itself over, and those that still come too; their threads return soon after."""
