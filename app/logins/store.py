@@ -5,7 +5,7 @@ Whoever drives a login holds an epoch: each take-over raises it, and a write und
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import lru_cache
@@ -79,7 +79,7 @@ def get_login(db: DatabaseSession, *, login_id: str, tenant_id: str | None = Non
 
 def read_versions(db: DatabaseSession, login_ids: list[str]) -> dict[str, int]:
     """The current versions of many logins, by id; one query for everybody who waits for one of them to change."""
-    found = db.execute(select(Login.id, Login.version).where(Login.id.in_(login_ids))).all()
+    found = db.execute(select(Login.id, Login.version).where(Login.id == _any_of(login_ids))).all()
     return {login_id: version for login_id, version in found}  # noqa: C416  # dict() does not take rows
 
 
@@ -229,7 +229,7 @@ def ownership_of(db: DatabaseSession, epochs: Mapping[str, int]) -> dict[str, Ow
 
     The epoch counts before the status: a login that another worker took and ended is that worker's, not over for this one.
     """
-    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id.in_(epochs)))
+    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id == _any_of(epochs)))
     found = {login_id: (epoch, status) for login_id, epoch, status in rows}
     return {login_id: _judge(found.get(login_id), epoch) for login_id, epoch in epochs.items()}
 
@@ -343,11 +343,12 @@ def _taken_by(owner: str) -> dict[str, Any]:
 
 
 def _unlocked(login_ids: Collection[str]) -> Select[Any]:
-    return (
-        select(Login.id)
-        .where(Login.id == any_(bindparam("ids", list(login_ids), ARRAY(Text))))
-        .with_for_update(skip_locked=True)
-    )
+    return select(Login.id).where(Login.id == _any_of(login_ids)).with_for_update(skip_locked=True)
+
+
+def _any_of(login_ids: Iterable[str]) -> Any:
+    """As one array, and not as so many parameters: the statement stays the same however many they are."""
+    return any_(bindparam("ids", list(login_ids), ARRAY(Text)))
 
 
 class _Columns(NamedTuple):
