@@ -30,6 +30,7 @@ from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.process import TelegramParts
 from app.telegram.runtime import LoopThread
+from app.telegram.warm import WarmConnections
 from app.vault.keyring import KeyNotAtHand, only_at_hand
 from app.vault.sealing import Place
 from app.vault.transact import transact
@@ -50,6 +51,7 @@ class LoginParts(NamedTuple):
     telegram: TelegramParts
     keeper: LoginKeeper
     rows: LoginRows
+    warm: WarmConnections
 
 
 class OwnedLogin:
@@ -73,6 +75,7 @@ class OwnedLogin:
     ) -> None:
         self.core = parts.core
         self.telegram = parts.telegram
+        self.warm = parts.warm
         self.login = login
         self.identity = identity
         self.kept_auth_key = auth_key
@@ -275,6 +278,10 @@ class OwnedLogin:
             await self.telegram.rounds.do(
                 "PUBLISH", LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version)
             )
+
+    def neighbours(self) -> int:
+        """How many logins this worker drives, this one included."""
+        return len(self._keeper)
 
     def redis_forgot(self) -> bool:
         """Whether Redis has lost what it held for this login since this was last asked."""
