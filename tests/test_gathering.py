@@ -80,12 +80,13 @@ def test_redis_answers_each_of_those_who_share_a_pipeline(core: Core) -> None:
     async def use(client: redis.asyncio.Redis) -> list[Any]:
         rounds = RedisRounds(client)
         await rounds.do("SET", "a-list-it-is-not", "x", "PX", 5000)
-        return await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             rounds.do_all(("PTTL", "nothing-there"), ("GET", "a-list-it-is-not")),
             rounds.do("LPUSH", "a-list-it-is-not", "y"),
             rounds.do("EXISTS", "a-list-it-is-not"),
             return_exceptions=True,
         )
+        return answers
 
     async def check() -> None:
         async with make_async_redis(core.settings.redis_url) as client:
