@@ -1,7 +1,7 @@
 """Questions that come at the same time, answered by one call: what thousands ask of a store costs a few round trips.
 
 Nobody waits for company: who asks while nothing is under way is answered at once and alone. Who asks meanwhile waits for that
-answer to come, and is then asked for together with all the others that wait.
+answer to come, and is then asked for together with all the others that wait. ``app.gathering`` is the same on the event loop.
 """
 
 from __future__ import annotations
