@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Protocol
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from app.correlation import message_headers
 from app.database import after_commit
 from app.logs import get_logger
 from app.settings import Settings
+from app.tracing import span, trace_headers
 
 _log = get_logger(__name__)
 
@@ -34,7 +37,10 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
 
     def send(task: str, *args: str, countdown_seconds: float) -> bool:
         try:
-            celery_app.send_task(task, args=args, countdown=countdown_seconds or None, retry=False)
+            # The instrumentation of Celery makes the span of a task that this process knows.
+            with nullcontext() if task in celery_app.tasks else span(f"send/{task}", kind="PRODUCER"):
+                headers = message_headers() | trace_headers()
+                celery_app.send_task(task, args=args, countdown=countdown_seconds or None, headers=headers, retry=False)
         except (OperationalError, RedisError, OSError) as exc:
             _log.warning("dispatch.deferred", task=task, error=type(exc).__name__)
             return False

@@ -194,6 +194,10 @@ class Settings(QueueSettings, DatabaseSettings):
 
     metrics_max_tenants: int = Field(default=200, ge=1, le=10_000)
 
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    otel_exporter_otlp_headers: SecretStr | None = None
+    otel_service_name: Name | None = None
+
     @model_validator(mode="after")
     def _provider_has_its_key(self) -> Settings:
         if self.key_provider == "local" and self.local_key_file is None:
@@ -223,6 +227,7 @@ SECRET_SETTINGS = (
     "TELEGRAM_API_HASH",
     "TELEGRAM_PROXY",
     "TELEGRAM_BOT_TOKEN",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 )
 """Each may come from a file instead: ``DATABASE_URL_FILE=/run/secrets/database_url``."""
 

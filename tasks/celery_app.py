@@ -19,6 +19,7 @@ from app.logs import configure_logs
 from app.settings import QueueSettings, Settings, load_some_settings
 from tasks.beat import install_beat
 from tasks.bootsteps import DrainLogins, MetricsServer, Parts
+from tasks.correlation import correlate_tasks
 
 
 class LatchkeyCelery(Celery):
@@ -97,4 +98,5 @@ def _load() -> QueueSettings:
 
 _settings = _load()
 celery_app = make_celery_app(_settings)
+correlate_tasks()
 install_beat(_settings, lock_key=f"{celery_app.conf.redbeat_key_prefix}:lock")

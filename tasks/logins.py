@@ -8,6 +8,7 @@ from typing import Any
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from app.correlation import correlate, message_headers
 from app.errors import AppError, Unavailable
 from app.logins.log_out_key import LOG_OUT_KEY_TASK, log_out_key, sweep_leaving_keys
 from app.logins.sweep import resume_orphaned_logins as sweep
@@ -26,6 +27,7 @@ _broker_is_away = threading.Event()
 @celery_app.task(bind=True, name="latchkey.run_qr_login", max_retries=None, ignore_result=True)
 def run_qr_login(self: Any, login_id: str) -> None:
     """Drive a login; see ``app.logins.run``. A flood wait frees the thread, a leaving worker sends the login on."""
+    correlate(login_id=login_id)
     try:
         outcome = parts.logins.run(login_id)
     except AppError as exc:
@@ -44,7 +46,7 @@ def _send_on(task: Any, login_id: str) -> None:
         if _broker_is_away.is_set():
             return
         try:
-            task.apply_async(args=(login_id,), task_id=task.request.id, retry=False)
+            task.apply_async(args=(login_id,), task_id=task.request.id, headers=message_headers(), retry=False)
         except (OperationalError, RedisError, OSError) as exc:
             _broker_is_away.set()
             _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from app.core import Core
+from app.correlation import correlate
 from app.database import after_commit
 from app.errors import SealBroken
 from app.logins.secrets import client_secret_place
@@ -79,12 +80,13 @@ def announce(core: Core, served: Served, *, status_code: int) -> StartedLogin:
     Raises:
         SealBroken: the login's client secret does not open.
     """
+    login = served.login
+    correlate(login_id=login.id)
     hint_cancelled(core, served.cancelled)
     if served.fresh:
-        _count(core, served.login)
-        if not served.login.reused:
-            core.dispatch(RUN_TASK, served.login.id)
-    login = served.login
+        _count(core, login)
+        if not login.reused:
+            core.dispatch(RUN_TASK, login.id)
     assert login.key_id is not None
     assert login.client_secret_sealed is not None
     secret = core.keyring.open(
