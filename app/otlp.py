@@ -109,8 +109,10 @@ class RootsThatSomebodyAskedFor(Sampler):
         **more: Any,
     ) -> SamplingResult:
         """Decide."""
-        root = not get_current_span(parent_context).get_span_context().is_valid
-        if root and (name in _NOT_ROOTS or kind in {SpanKind.CLIENT, SpanKind.INTERNAL, None}):
+        parent = get_current_span(parent_context).get_span_context()
+        unasked = name in _NOT_ROOTS or kind in {SpanKind.CLIENT, SpanKind.INTERNAL, None}
+        below_nothing = not (parent.is_remote or parent.trace_flags.sampled)
+        if below_nothing if parent.is_valid else unasked:
             return SamplingResult(Decision.DROP)
         return self._chosen.should_sample(parent_context, trace_id, name, kind, attributes, *others, **more)
 

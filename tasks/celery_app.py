@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from celery import Celery
@@ -79,9 +79,13 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 def _configure_logs(**_: object) -> None:
     # Connecting to this signal keeps Celery from setting up logging of its own.
     settings = _settings
-    configure_logs(
-        level=settings.log_level, log_format=settings.log_format, process=os.environ.get("LATCHKEY_PROCESS") or _role()
-    )
+    configure_logs(level=settings.log_level, log_format=settings.log_format, process=_process())
+
+
+def _process() -> str:
+    """What the lines of this process call it: a worker by the name that it was given, ``logins`` of ``-n logins@%h``."""
+    named = (value for option, value in pairwise(sys.argv) if option in {"-n", "--hostname"})
+    return next(named, _role()).partition("@")[0]
 
 
 def _role() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from typing import Any
 
@@ -125,6 +126,29 @@ def test_every_line_of_a_login_is_found(city: City) -> None:
         line["event"] for line in _lines(city) if login_id in json.dumps(line) and line.get("login_id") != login_id
     }
     assert spoken == set()
+
+
+def test_spans_carry_nothing_of_a_person(city: City, collector: Collector) -> None:
+    """Neither the phone number nor the code, of a login by code; nor our own api_hash, nor what stood in a query."""
+    account = city.telegram.create_account()
+    phone = account["phone"].lstrip("+")
+    started = city.start(method="code", phone=f"+{phone}")
+    city.wait_for(started["id"], "code_required")
+    (message,) = city.telegram.messages(account["id"])[-1:]
+    code = re.search(r"\b\d{5,6}\b", json.dumps(message))
+    assert code is not None
+    city.call("POST", f"/v1/logins/{started['id']}/code", json={"code": code[0]})
+    city.wait_for(started["id"], "authorized")
+    city.call("GET", "/v1/sessions?end_user_id=somebody-by-name")
+    _runs(collector, started["id"], count=1)
+    wait_until(lambda: any(span.attributes.get("http.route") == "/v1/sessions" for span in list(collector.spans)))
+    exported = b"".join(collector.received)
+    api_hash = re.search(r"^TELEGRAM_API_HASH='?(\w+)", (city.stack.folder / "env").read_text(), re.MULTILINE)
+    assert api_hash is not None
+    assert b"auth.signIn" in exported
+    assert [secret for secret in (phone, api_hash[1], "somebody-by-name") if secret.encode() in exported] == []
+    said = {value for span in list(collector.spans) for value in (span.name, *span.attributes.values())}
+    assert [value for value in said if re.search(rf"(?<!\w){code[0]}(?!\w)", value)] == []
 
 
 def test_sweeps_make_no_traces(city: City, collector: Collector) -> None:
