@@ -99,6 +99,11 @@ def login_qr_key(login_id: str) -> str:
     return f"latchkey:login:{login_id}:qr"
 
 
+def login_origin_key(login_id: str) -> str:
+    """Which request the login came from, for its log lines; lives a little longer than the login."""
+    return f"latchkey:login-origin:{login_id}"
+
+
 def login_inbox_key(login_id: str, what: str) -> str:
     """One sealed answer of the user (``password``, ``code``) on its way to the worker; expires after 60 s."""
     return f"latchkey:login:{login_id}:inbox:{what}"

@@ -120,7 +120,7 @@ GROUPS = (
         },
     ),
     Group(
-        "Logs and metrics",
+        "Logs, metrics and traces",
         {
             "log_level": "how much is logged",
             "log_format": "`console` is for people",
@@ -128,6 +128,10 @@ GROUPS = (
             "metrics_port": "the same; with it, the web role tells them only there, and `/readyz` elsewhere says no more "
             "than its status",
             "metrics_max_tenants": "how many tenants have a label of their own in the metrics; further ones share `other`",
+            "otel_exporter_otlp_endpoint": "where a collector takes OTLP over HTTP, `http://collector:4318`; without it there "
+            "are no [traces](../operations/logs-and-traces.md)",
+            "otel_exporter_otlp_headers": "what the collector wants to be shown, `authorization=Bearer%20…`",
+            "otel_service_name": "instead of `latchkey-web` and `latchkey-worker`",
         },
     ),
 )

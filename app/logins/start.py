@@ -13,6 +13,7 @@ from app.core import Core
 from app.correlation import correlate
 from app.database import after_commit
 from app.errors import SealBroken
+from app.logins.origin import keep_origin
 from app.logins.secrets import client_secret_place
 from app.logins.service import show_login
 from app.logins.serving import NewLogin, Served, serve_login
@@ -86,6 +87,7 @@ def announce(core: Core, served: Served, *, status_code: int) -> StartedLogin:
     if served.fresh:
         _count(core, login)
         if not login.reused:
+            keep_origin(core, login.id)
             core.dispatch(RUN_TASK, login.id)
     assert login.key_id is not None
     assert login.client_secret_sealed is not None
