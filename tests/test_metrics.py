@@ -14,10 +14,16 @@ from app.logins.serving import NewLogin
 from app.logins.start import start_login
 from app.logins.view import FailureReason
 from app.metrics import make_metrics
-from app.metrics_labels import LOGIN_FAILURE_REASONS, VALIDATION_OUTCOMES, WEBHOOK_OUTCOMES
+from app.metrics_labels import (
+    LOGIN_FAILURE_REASONS,
+    LOGIN_STAGES,
+    LOSING_ENDS,
+    VALIDATION_OUTCOMES,
+    WEBHOOK_OUTCOMES,
+)
 from app.metrics_state import StateCollector
 from app.metrics_tenants import OTHER_TENANTS, know_tenants
-from app.models import TelegramSession, Tenant
+from app.models import FINAL_LOGIN_STATUSES, LIVE_LOGIN_STATUSES, TelegramSession, Tenant
 from app.periodic import PERIODIC_TASKS, record_success
 from app.redis_state import SESSION_COUNTS_KEY
 from app.sessions.verdicts import ValidationOutcome
@@ -51,6 +57,8 @@ def test_what_never_happened_is_told_as_zero() -> None:
 def test_known_values_are_those_that_are_counted() -> None:
     """What the metrics' module cannot import it must not forget."""
     assert set(LOGIN_FAILURE_REASONS) == set(get_args(FailureReason))
+    assert set(LOGIN_STAGES) == set(LIVE_LOGIN_STATUSES)
+    assert set(LOSING_ENDS) == {*FINAL_LOGIN_STATUSES} - {"authorized"}
     assert set(VALIDATION_OUTCOMES) == set(get_args(ValidationOutcome))
     assert set(WEBHOOK_OUTCOMES) == set(get_args(WebhookOutcome))
 
