@@ -107,6 +107,10 @@ pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile 
 kubernetes: $(INSTALLED) ## Write the alerts into deploy/kubernetes for the Prometheus operator
 	@$(BIN)/python -m deploy.kubernetes_alerts
 
+.PHONY: dashboards
+dashboards: $(INSTALLED) ## Write Grafana's dashboards from deploy/dashboards.py
+	@$(BIN)/python -m deploy.dashboards
+
 define NEW_REVISION
 import os, sys
 from app.database import make_engine
