@@ -43,7 +43,7 @@ def _quantile(q: float, metric: str, *labels: str) -> str:
 
 def _tasks(metric: str) -> str:
     # The exporter knows a task's counter once it has seen one.
-    return f'sum by (name) (rate({metric}[{RATE}])) or label_replace(vector(0), "name", "none", "", "")'
+    return f'sum by (name) (rate({metric}[{RATE}])) > 0 or on () label_replace(vector(0), "name", "none", "", "")'
 
 
 def _halves_and_most(metric: str) -> dict[str, str]:
@@ -195,12 +195,12 @@ TELEGRAM = Dashboard(
     rows={
         "Requests": (
             Panel(
-                title="By outcome",
+                title="Requests by outcome",
                 unit="reqps",
                 queries={"{{outcome}}": _per_second("telethon_requests_total", "outcome")},
             ),
             Panel(
-                title="By method",
+                title="Requests by method",
                 unit="reqps",
                 queries={"{{method}}": _most(_per_second("telethon_requests_total", "method"))},
             ),
@@ -233,7 +233,7 @@ TELEGRAM = Dashboard(
         ),
         "Flood waits": (
             Panel(
-                title="Of all requests",
+                title="Flood waits, of all requests",
                 about="Objective: under 5 %.",
                 unit="percentunit",
                 limit=0.05,
@@ -243,7 +243,7 @@ TELEGRAM = Dashboard(
                 },
             ),
             Panel(
-                title="By method",
+                title="Flood waits by method",
                 unit="ops",
                 queries={"{{method}}": _most(_per_second("telethon_floodwait_total", "method"), 6)},
             ),
@@ -278,7 +278,7 @@ CUSTODY = Dashboard(
     about="Sessions that are kept: alive, backed up, sealed under young keys, used by one holder at a time.",
     rows={
         "Sessions": (
-            Panel(title="By status", queries={"{{status}}": "max by (status) (telethon_sessions)"}),
+            Panel(title="Sessions by status", queries={"{{status}}": "max by (status) (telethon_sessions)"}),
             Panel(
                 title="Validations",
                 unit="ops",
@@ -438,7 +438,7 @@ CELERY = Dashboard(
 TENANTS = Dashboard(
     name="tenants",
     title="tenants",
-    about="Who uses Latchkey how much, and whose people are lost. Tenants beyond METRICS_MAX_TENANTS share `other`.",
+    about="Who uses Latchkey how much, and whose people are lost. Tenants beyond METRICS_MAX_TENANTS share the label other.",
     by_tenant=True,
     rows={
         "Within the range": (

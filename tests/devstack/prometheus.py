@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from app.metrics import make_metrics
+from devstack.watching import find_program
 from web.http_metrics import HttpMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ _FOREIGN = re.compile(
 
 def program(name: str) -> str:
     """The path of ``prometheus`` or ``promtool``; skips the test where there is none."""
-    found = shutil.which(name, path=str(ROOT / ".prometheus" / "usr" / "bin")) or shutil.which(name)
+    found = find_program(name)
     if found is None:
         pytest.skip(f"there is no {name}: `make prometheus` unpacks Debian's, where there is apt-get")
     return found
