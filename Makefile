@@ -111,6 +111,10 @@ kubernetes: $(INSTALLED) ## Write the alerts into deploy/kubernetes for the Prom
 dashboards: $(INSTALLED) ## Write Grafana's dashboards from deploy/dashboards.py
 	@$(BIN)/python -m deploy.dashboards
 
+.PHONY: pictures
+pictures: $(INSTALLED) ## Draw each dashboard for the documentation, from a stack in use (needs Prometheus; 7 min)
+	@$(BIN)/python -m docsite.dashboards
+
 define NEW_REVISION
 import os, sys
 from app.database import make_engine

@@ -96,8 +96,8 @@ def make_metrics(registry: CollectorRegistry | None = None, *, max_tenants: int 
         auth_qr_failed=by_tenant("auth_qr_failed", "Logins that ended failed.", reason=known.LOGIN_FAILURE_REASONS),
         auth_qr_lost=by_tenant(
             "auth_qr_lost",
-            "Logins that ended without a session and without another in their place, by how far they had come.",
-            stage=known.LOGIN_STAGES,
+            "Logins that ended without a session and without another in their place, by the status that they had.",
+            status=known.LIVE_STATUSES,
             end=known.LOSING_ENDS,
         ),
         auth_qr_reused=by_tenant("auth_qr_reused", "Logins answered with an active session."),

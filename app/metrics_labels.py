@@ -35,7 +35,7 @@ LOGIN_FAILURE_REASONS = (
     "telegram_unavailable",
     "internal_error",
 )
-LOGIN_STAGES = ("queued", "waiting_for_scan", "code_required", "password_required")
+LIVE_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
 LOSING_ENDS = ("expired", "failed", "cancelled")
 VALIDATION_OUTCOMES = (
     "ok",

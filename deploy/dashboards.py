@@ -81,7 +81,7 @@ LOGIN_FUNNEL = Dashboard(
                 about="The state in which a login was when it ended without a session. Who starts again meanwhile is not lost.",
                 kind="bargauge",
                 queries={
-                    "{{end}} in {{stage}}": _most(_in_all("telethon_auth_qr_lost_total", "end", "stage", where=_MINE))
+                    "{{end}} in {{status}}": _most(_in_all("telethon_auth_qr_lost_total", "end", "status", where=_MINE))
                 },
             ),
             Panel(
@@ -138,8 +138,8 @@ LOGIN_FUNNEL = Dashboard(
                 unit="ops",
                 width=12,
                 queries={
-                    "{{end}} in {{stage}}": _most(
-                        _per_second("telethon_auth_qr_lost_total", "end", "stage", where=_MINE), 6
+                    "{{end}} in {{status}}": _most(
+                        _per_second("telethon_auth_qr_lost_total", "end", "status", where=_MINE), 6
                     )
                 },
             ),

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from typing import Any
 
 from deploy.panels import Dashboard, Panel, Unit, to_grafana
@@ -17,6 +18,7 @@ _COLUMN, _ROW, _GAP = 50, 30, 8
 _WIDTH = 24 * _COLUMN
 _TOP = 56
 _FEW, _MANY = 4, 7
+_ROUND_SECONDS = (120, 240, 480, 960, 1800, 3600, 7200, 6 * 3600, 12 * 3600, 2 * 86400, 10 * 86400, 100 * 86400)
 _COLOURS = (
     "#3274d9",
     "#e0752d",
@@ -185,7 +187,7 @@ def _timeseries(panel: Panel, box: _Box, series: Sequence[Series], shown: tuple[
     values = [value for each in series for _, value in each.points if not math.isnan(value)]
     if panel.limit is not None and (max(values, default=0) == 0 or panel.limit <= 2 * max(values)):
         values.append(panel.limit)
-    top = _ceiling(values)
+    top = _ceiling(values, panel.unit)
     yield from _axes(panel, plot, top, shown)
     for number, each in enumerate(series):
         yield from _line(plot, top, each, _COLOURS[number % len(_COLOURS)], shown)
@@ -206,15 +208,18 @@ def _axes(panel: Panel, plot: _Box, top: float, shown: tuple[float, float]) -> I
 
 def _line(plot: _Box, top: float, series: Series, colour: str, shown: tuple[float, float]) -> Iterator[str]:
     start, end = shown
-    pieces: list[list[str]] = [[]]
-    for moment, value in series.points:
-        if math.isnan(value):
+    told = [(moment, value) for moment, value in series.points if not math.isnan(value)]
+    usual = min((later - moment for (moment, _), (later, _) in pairwise(series.points)), default=0.0)
+    pieces: list[list[str]] = []
+    before = -math.inf
+    for moment, value in told:
+        if moment - before > 1.5 * usual:  # nothing was told in between
             pieces.append([])
-            continue
+        before = moment
         x = plot.x + plot.width * (moment - start) / ((end - start) or 1)
         pieces[-1].append(f"{x:.1f},{plot.bottom - plot.height * min(value / top, 1):.1f}")
     for piece in pieces:
-        if piece:
+        if len(piece) > 1:
             yield f'<polyline class="line" stroke="{colour}" points="{" ".join(piece)}"/>'
 
 
@@ -237,11 +242,13 @@ def _legend(series: Sequence[Series], box: _Box) -> tuple[list[str], int]:
     return keys, row + 1
 
 
-def _ceiling(values: Sequence[float]) -> float:
+def _ceiling(values: Sequence[float], unit: Unit) -> float:
     """A round number that is no less than any of them."""
     most = max(values, default=0.0)
     if most <= 0:
         return 1.0
+    if unit == "s" and most > _ROUND_SECONDS[0]:
+        return next((each for each in _ROUND_SECONDS if each >= most), most)
     size: float = 10 ** math.floor(math.log10(most))
     return next(step * size for step in (1, 2, 4, 6, 8, 10) if step * size >= most * 0.999)
 

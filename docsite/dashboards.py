@@ -1,6 +1,6 @@
 """Pictures of the dashboards: a whole stack in use for some minutes, watched by a real Prometheus, drawn from its answers.
 
-    python -m docsite.dashboards [MINUTES]
+    make pictures
 
 There is no Grafana in Debian's, Python's or npm's packages: see ``docsite.charts`` for what is drawn instead. Needs Prometheus
 (`make prometheus`).
@@ -219,7 +219,7 @@ def _points(values: list[list[Any]]) -> list[tuple[float, float]]:
 
 def main() -> int:
     """Run the command and return its exit status."""
-    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 6.0
     command = find_program("prometheus")
     if command is None:
         sys.stderr.write("There is no prometheus: `make prometheus` unpacks Debian's.\n")

@@ -15,8 +15,8 @@ from app.logins.start import start_login
 from app.logins.view import FailureReason
 from app.metrics import make_metrics
 from app.metrics_labels import (
+    LIVE_STATUSES,
     LOGIN_FAILURE_REASONS,
-    LOGIN_STAGES,
     LOSING_ENDS,
     VALIDATION_OUTCOMES,
     WEBHOOK_OUTCOMES,
@@ -57,7 +57,7 @@ def test_what_never_happened_is_told_as_zero() -> None:
 def test_known_values_are_those_that_are_counted() -> None:
     """What the metrics' module cannot import it must not forget."""
     assert set(LOGIN_FAILURE_REASONS) == set(get_args(FailureReason))
-    assert set(LOGIN_STAGES) == set(LIVE_LOGIN_STATUSES)
+    assert set(LIVE_STATUSES) == set(LIVE_LOGIN_STATUSES)
     assert set(LOSING_ENDS) == {*FINAL_LOGIN_STATUSES} - {"authorized"}
     assert set(VALIDATION_OUTCOMES) == set(get_args(ValidationOutcome))
     assert set(WEBHOOK_OUTCOMES) == set(get_args(WebhookOutcome))

@@ -244,9 +244,9 @@ class OwnedLogin:
                 also(db, ended)
             return ended
 
-        stage = self.login.status
+        before = self.login.status
         self.login = await self.transact(write)
-        self.core.metrics.auth_qr_lost.labels(tenant_id=self.login.tenant_id, stage=stage, end=status).inc()
+        self.core.metrics.auth_qr_lost.labels(tenant_id=self.login.tenant_id, status=before, end=status).inc()
         await self.tell()
 
     async def transact(self, work: Callable[[DatabaseSession], T]) -> T:

@@ -122,13 +122,13 @@ def _commit(core: Core, tenant_id: str, request: NewLogin) -> _Answer:
 
 def _end_unreadable(core: Core, login: Login, error: SealBroken) -> None:
     """End a login that nobody can be shown."""
-    stage = login.status
+    before = login.status
     with core.transaction() as db:
         ended = end_from_outside(db, login_id=login.id, status="failed", reason="internal_error")
     _log.error("login.seal_broken", login_id=login.id, tenant_id=login.tenant_id, detail=error.detail)
     if ended is not None:
         core.metrics.auth_qr_failed.labels(tenant_id=ended.tenant_id, reason="internal_error").inc()
-        core.metrics.auth_qr_lost.labels(tenant_id=ended.tenant_id, stage=stage, end="failed").inc()
+        core.metrics.auth_qr_lost.labels(tenant_id=ended.tenant_id, status=before, end="failed").inc()
         hint_cancelled(core, [ended])
 
 

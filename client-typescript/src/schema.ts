@@ -2677,7 +2677,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2999,7 +2999,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3099,7 +3099,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3239,7 +3239,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3410,7 +3410,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3550,7 +3550,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3961,7 +3961,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4090,7 +4090,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4371,7 +4371,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -4735,7 +4735,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -5090,7 +5090,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5596,7 +5596,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6084,7 +6084,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6582,7 +6582,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6681,7 +6681,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6819,7 +6819,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6917,7 +6917,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {

@@ -19,7 +19,7 @@ def counted(stage: Stage) -> dict[str, float]:
             for sample in family.samples:
                 name = sample.name.removeprefix("telethon_auth_qr_").removesuffix("_total")
                 if sample.value and sample.labels.get("tenant_id") == "alice" and name in {*_STEPS, "lost"}:
-                    what = name if name != "lost" else f"{sample.labels['end']} at {sample.labels['stage']}"
+                    what = name if name != "lost" else f"{sample.labels['end']} at {sample.labels['status']}"
                     found[what] += sample.value
     return dict(found)
 

@@ -22,7 +22,7 @@ _COUNTED = {
         for name in ("start", "published", "scanned", "password", "success", "expired", "reused", "resumed", "timeout")
     },
     "auth_qr_failed_total": {"tenant_id", "reason"},
-    "auth_qr_lost_total": {"tenant_id", "stage", "end"},
+    "auth_qr_lost_total": {"tenant_id", "status", "end"},
     "ownership_mismatch_total": {"tenant_id"},
     "floodwait_total": {"method"},
     "requests_total": {"method", "outcome"},
