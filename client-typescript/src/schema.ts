@@ -1157,6 +1157,18 @@ export interface components {
             /** Attempts Left */
             attempts_left: number;
             /**
+             * Next Delivery
+             * @description By which way it comes when it is asked for once more, if Telegram says so.
+             * @default null
+             */
+            next_delivery?: string | null;
+            /**
+             * Resend At
+             * @description From when on it is time to ask for it once more, if Telegram says so.
+             * @default null
+             */
+            resend_at?: string | null;
+            /**
              * No Other Way
              * @description True: Telegram was asked to send the code once more, and has no way that can be answered.
              * @default null

@@ -22,6 +22,7 @@
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
   let leads = onPhone || inTelegram ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
+  let resentUntil = 0; // when a code that was asked for again has had its moment to arrive, by the server's clock
   let otherNumber = false; // the user wants the code at another number
   let queuedAt = Date.now(); // since when nothing has been on show
 
@@ -184,6 +185,16 @@
     if (Boolean(noOtherWay) !== $("resend").hidden) note("code", noOtherWay ? say("no_other_way") : "", true);
     $("resend").hidden = Boolean(noOtherWay);
     renderForm("code", left);
+    renderResend();
+  }
+
+  // By which way it comes next, and when it may be asked for.
+  function renderResend() {
+    const { next_delivery: next, resend_at: at } = login.code;
+    const text = say(has(`resend_by_${next}`) ? `resend_by_${next}` : "resend");
+    const left = Math.ceil((Math.max(Date.parse(at) || 0, resentUntil) - now()) / 1000);
+    $("resend").disabled = left > 0;
+    $("resend").textContent = left > 0 ? `${text} · ${isolate(clock(left))}` : text;
   }
 
   function renderForm(kind, left) {
@@ -256,6 +267,7 @@
       const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
       $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
     }
+    if (login.code) renderResend();
     if (login.status === "queued" && Date.now() - queuedAt > SLOW_MS && waitUntil <= now()) show("slow", "wait");
     const wait = Math.ceil((waitUntil - now()) / 1000);
     if (wait > 0) {
@@ -435,8 +447,8 @@
   }
   $("cancel").addEventListener("click", cancel);
   $("resend").addEventListener("click", async () => {
-    $("resend").disabled = true; // until the code has had a moment to arrive
-    setTimeout(() => ($("resend").disabled = false), RESEND_MS);
+    resentUntil = now() + RESEND_MS;
+    renderResend();
     try {
       const response = await call("/code/resend", { method: "POST" });
       if ($("resend").hidden) return; // it has been answered already: there is no other way

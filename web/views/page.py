@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -23,8 +23,9 @@ from web.parts import parts
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
 _LEVEL = 6  # more costs time and saves no more
-# Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
-_READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
+# Luminances, of white's: letters on a brighter accent are dark; shades that can be read on white, and in the dark.
+_BRIGHT, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
+_STEP = 0.05
 
 
 @page.get("/login/<id:login_id>")
@@ -121,11 +122,29 @@ def _fill(text: str, name: str, value: str) -> Markup:
 
 
 def _accent(known: LoginPage) -> dict[str, Any] | None:
-    """The tenant's colour, that of letters on it, and in which themes letters of this colour can be read."""
+    """The tenant's colour, in shades that can be read: under letters, on white, and in the dark."""
     colour = known.brand.get("accent")
     if colour is None:
         return None
-    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    ink = "#10151c" if luminance > _READABLE else "#fff"
-    return {"ground": colour, "ink": ink, "on_light": luminance < _DARK_ENOUGH, "on_dark": luminance > _LIGHT_ENOUGH}
+    on_light = _shade(colour, towards=0, until=lambda shade: _luminance(shade) < _DARK_ENOUGH)
+    on_dark = _shade(colour, towards=255, until=lambda shade: _luminance(shade) > _LIGHT_ENOUGH)
+    under = {"ground": colour, "ink": "#10151c"} if _luminance(colour) > _BRIGHT else {"ground": on_light, "ink": "#fff"}
+    return {**under, "on_light": on_light, "on_dark": on_dark}
+
+
+def _shade(colour: str, *, towards: int, until: Callable[[str], bool]) -> str:
+    """The colour, mixed with black (0) or white (255) as far as it needs."""
+    channels, share = _channels(colour), 0.0
+    while not until(colour):
+        share += _STEP
+        colour = "#" + "".join(f"{round(each + (towards - each) * share):02x}" for each in channels)
+    return colour
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = (each / 255 for each in _channels(colour))
+    return 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
+
+
+def _channels(colour: str) -> list[int]:
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
