@@ -15,9 +15,10 @@
   const tooFast = (response) => say("too_fast", { when: soon(Number(response.headers.get("Retry-After")) || 1) });
 
   let id = loginId; // whose secret this is
-  let secret = inTelegram ? "" : takeSecret();
+  let secret = inTelegram ? "" : early.secret;
   let login = null; // the newest Login seen
   let drawn = null; // the login URL on the screen
+  let drawing = { url: null, svg: "" }; // the newest that came
   let asked = null; // what form was answered last: {kind, attempts, until}
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
@@ -28,26 +29,14 @@
 
   const now = () => Date.now() + clockOffset;
 
-  // The secret leaves the address bar, where others could read it; a reload still finds it, in this tab alone.
-  function takeSecret() {
-    const key = `latchkey:${loginId}`;
-    let found = location.hash.slice(1);
-    try {
-      if (found) sessionStorage.setItem(key, found);
-      else found = sessionStorage.getItem(key) || "";
-    } catch {
-      return found; // no storage here: then it stays where it is
-    }
-    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-    return found;
-  }
-
   async function call(path, options = {}) {
-    const response = await fetch(`/v1/logins/${id}${path}`, {
-      ...options,
-      cache: "no-store",
-      headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
-    });
+    const asked = !inTelegram && early.take(id, path, options.signal);
+    const response = await (asked ||
+      fetch(`/v1/logins/${id}${path}`, {
+        ...options,
+        cache: "no-store",
+        headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
+      }));
     const date = Date.parse(response.headers.get("Date"));
     if (date) clockOffset = date + 500 - Date.now(); // it comes in whole seconds
     return response;
@@ -55,7 +44,8 @@
 
   function followLogin() {
     const interrupted = () => ($("status").textContent = say(navigator.onLine === false ? "offline" : "reconnecting"));
-    return follow({ call, newest: () => login, update, interrupted }).catch((error) => {
+    const keep = (newer) => (drawing = newer);
+    return follow({ call, newest: () => login, update, drawn: keep, interrupted }).catch((error) => {
       if (!(error instanceof Gone)) throw error;
       gone();
     });
@@ -154,9 +144,8 @@
     if (!url || url === drawn) return;
     drawn = url;
     try {
-      const response = await call("/qr.svg");
-      if (!response.ok) throw new Error(`status ${response.status}`);
-      const svg = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+      const text = drawing.url === url ? drawing.svg : await askForDrawing();
+      const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
       svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
       svg.removeAttribute("width");
       svg.removeAttribute("height");
@@ -166,6 +155,12 @@
       await sleep(1000);
       if (login.status === "waiting_for_scan" && login.qr) drawQr();
     }
+  }
+
+  async function askForDrawing() {
+    const response = await call("/qr.svg");
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    return response.text();
   }
 
   function renderPassword({ hint, attempts_left: left }) {
