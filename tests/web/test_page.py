@@ -56,6 +56,18 @@ def test_the_page_shows_the_code_and_renews_it(live: Live, page: Page) -> None:
     status(page, "Connected")
 
 
+def test_a_code_that_nobody_renews_fades(live: Live, page: Page) -> None:
+    """No phone takes it any more; the next one is as clear as ever."""
+    login = live.start_login()
+    worker = PlayingWorker(live.core, login["id"])
+    worker.publish_qr(life_seconds=-1, kept_seconds=60)
+    page.go(login["page_url"])
+    page.evaluate("document.getElementById('to-qr').click()")
+    page.wait_for("document.getElementById('qr').classList.contains('stale')")
+    worker.publish_qr()
+    page.wait_for("!document.getElementById('qr').classList.contains('stale')")
+
+
 def test_the_stream_brings_the_drawings_and_is_asked_for_once(live: Live, page: Page) -> None:
     """A page on a slow network waits for its document and for the login, and for nothing else."""
     login = live.start_login()

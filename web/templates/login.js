@@ -6,6 +6,7 @@
   const inTelegram = typeof miniApp === "undefined" ? null : miniApp;
   const ANSWER_MS = 20000; // a password is checked within seconds
   const RESEND_MS = 15000;
+  const RENEWED_BY = -0.1; // lives after its end, in which the next code comes, usually at once
   const SLOW_MS = 5000; // a code is there within a second, usually
   const LEAVE_MS = 2500; // long enough to read who was connected
   const onPhone = matchMedia("(pointer: coarse)").matches;
@@ -261,6 +262,7 @@
     if (login.qr) {
       const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
       $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
+      $("qr").classList.toggle("stale", life < RENEWED_BY); // nobody renews it: no phone takes it any more
     }
     if (login.code) renderResend();
     if (login.status === "queued" && Date.now() - queuedAt > SLOW_MS && waitUntil <= now()) show("slow", "wait");
