@@ -1,7 +1,7 @@
 """Everybody at once: 500 and 2,000 POSTs as fast as they are taken, until every QR code is on show; two cores for everything.
 
-Meanwhile somebody reads a login, over and over. A QR code is on show when the row says so, which is when the browser is told. What
-bounds it: a login's own work, some 15 ms of CPU until its QR code is there, a third of that arithmetic.
+Meanwhile somebody reads a login, over and over. A QR code is on show when the row says so, which is when the browser is told.
+What bounds it: a login's own work, some 15 ms of CPU until its QR code is there, a third of that arithmetic.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The first QR code: from the POST until it is in the browser's event stream, one person after the other.
 
-Beside it, one script that makes a ``TelegramClient`` and asks it for the login's URL. Cold, a login makes its auth key while its
-person waits; with ``WARM_CONNECTIONS``, the worker has made some before.
+Beside it, one script that makes a ``TelegramClient`` and asks it for the login's URL. Cold, a login makes its auth key while
+its person waits; with ``WARM_CONNECTIONS``, the worker has made some before.
 """
 
 from __future__ import annotations
