@@ -10,6 +10,7 @@ travels, and the widget's.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,7 @@ import requests
 
 from bench.figures import at_most
 from devstack.running import RunningStack, running_stack
-from tests.web.browser import Page, browsing
+from tests.web.browser import CHROMIUM, Page, browsing
 from web.page_texts import LANGUAGES
 
 _VISITS = 5
@@ -53,7 +54,10 @@ _PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime
 
 
 def run() -> dict[str, Any]:
-    """All figures, by name."""
+    """All figures, by name; none where there is no Chromium."""
+    if CHROMIUM is None:
+        sys.stderr.write("There is no Chromium here: the hosted page is not measured.\n")
+        return {}
     with tempfile.TemporaryDirectory(prefix="latchkey-bench-") as name:
         folder, profile = Path(name) / "run", Path(name) / "browser"
         for each in (folder, profile):
