@@ -75,9 +75,9 @@ docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
 	@echo "site/index.html (with its search: $(BIN)/python -m mkdocs serve)"
 
 .PHONY: screenshots
-screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page, and of the sandbox's phone (needs chromium), into docs/screenshots
+screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page, of the API reference and of the sandbox's phone (needs chromium), into docs/screenshots
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py tests/web/test_page_languages.py \
-	  tests/web/test_mini_app_page.py tests/web/test_widget.py tests/sandbox/test_phone_page.py
+	  tests/web/test_mini_app_page.py tests/web/test_widget.py tests/web/test_docs.py tests/sandbox/test_phone_page.py
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended

@@ -275,7 +275,8 @@ export interface paths {
         /**
          * Stream a login's changes
          * @description Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
-         *     comes back is told the Login as it is: its last state is all that there is to know.
+         *     comes back is told the Login as it is: its last state is all that there is to know. With `qr=svg`, each new QR code comes
+         *     drawn, in an event of type `qr` before the Login that has it: `{"url", "svg"}`.
          *
          *     Needs the scope `logins`.
          */
@@ -1156,6 +1157,18 @@ export interface components {
             pattern?: string | null;
             /** Attempts Left */
             attempts_left: number;
+            /**
+             * Next Delivery
+             * @description By which way it comes when it is asked for once more, if Telegram says so.
+             * @default null
+             */
+            next_delivery?: string | null;
+            /**
+             * Resend At
+             * @description From when on it is time to ask for it once more, if Telegram says so.
+             * @default null
+             */
+            resend_at?: string | null;
             /**
              * No Other Way
              * @description True: Telegram was asked to send the code once more, and has no way that can be answered.
@@ -3337,7 +3350,9 @@ export interface operations {
     };
     events: {
         parameters: {
-            query?: never;
+            query?: {
+                qr?: "svg" | null;
+            };
             header?: never;
             path: {
                 login_id: string;
@@ -3379,6 +3394,15 @@ export interface operations {
             };
             /** @description `not_found`: There is no such thing, or it is another tenant's. Check the id and the key. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
