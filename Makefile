@@ -126,10 +126,15 @@ install: $(INSTALLED) ## Install what the other targets need into .venv
 prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests try the alerts (needs apt-get)
 	@deploy/prometheus/unpack.sh
 
+.PHONY: engines
+engines: $(INSTALLED) ## Unpack Debian's RabbitMQ, Redis and PostgreSQL with TLS and PgBouncer into .engines, and log people in with each (needs apt-get)
+	@[ -d .engines/usr ] || devstack/unpack_engines.sh
+	@$(BIN)/python -m pytest -m engines tests/engines $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter .venv-image .prometheus site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
+	@rm -rf .venv .venv-exporter .venv-image .prometheus .engines dist site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
+from app.brokers import BROKER_ERRORS, broker_settings, is_rabbitmq
 from app.database import after_commit
 from app.logs import get_logger
 from app.settings import Settings
@@ -34,8 +33,8 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
 
     def send(task: str, *args: str, countdown_seconds: float) -> bool:
         try:
-            celery_app.send_task(task, args=args, countdown=countdown_seconds or None, retry=False)
-        except (OperationalError, RedisError, OSError) as exc:
+            celery_app.send_task(task, args=args, countdown=countdown_seconds or None, **_again(celery_app))
+        except BROKER_ERRORS as exc:
             _log.warning("dispatch.deferred", task=task, error=type(exc).__name__)
             return False
         return True
@@ -43,8 +42,17 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
     return dispatch
 
 
+def _again(celery_app: Celery) -> dict[str, Any]:
+    """Whether to try twice: only a use shows that RabbitMQ has closed a connection. Redis' client sees to that itself."""
+    if not is_rabbitmq(celery_app.conf.broker_url):
+        return {"retry": False}
+    return {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0}}
+
+
 def make_producer(settings: Settings) -> Celery:
     """A Celery app that can only send: for processes that run no tasks themselves (``web``, the command line)."""
-    producer = Celery("latchkey-producer", broker=settings.broker_url, set_as_current=False)
+    broker = broker_settings(settings.broker_url)
+    producer = Celery("latchkey-producer", broker=broker["broker_url"], set_as_current=False)
     producer.config_from_object("celeryconfig")
+    producer.conf.update(broker)
     return producer

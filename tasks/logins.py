@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
+from app.brokers import BROKER_ERRORS
 from app.errors import AppError, Unavailable
 from app.logins.log_out_key import LOG_OUT_KEY_TASK, log_out_key, sweep_leaving_keys
 from app.logins.sweep import resume_orphaned_logins as sweep
@@ -45,7 +43,7 @@ def _send_on(task: Any, login_id: str) -> None:
             return
         try:
             task.apply_async(args=(login_id,), task_id=task.request.id, retry=False)
-        except (OperationalError, RedisError, OSError) as exc:
+        except BROKER_ERRORS as exc:
             _broker_is_away.set()
             _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)
 
