@@ -16,7 +16,7 @@ from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 import celeryconfig
-from app.redis_servers import sentinels_of
+from app.redis_servers import asking, sentinels_of
 
 BROKER_ERRORS = (KombuError, RedisError, AMQPError, OSError)
 """What tells that a broker is away, whichever it is."""
@@ -30,6 +30,12 @@ _RABBITMQ_OPTIONS = {
 
 def broker_settings(broker_url: str) -> dict[str, Any]:
     """Celery's settings for a broker, on top of ``celeryconfig``."""
+    settings = _settings(broker_url)
+    # Celery reads CELERY_BROKER_URL itself, as it stands, and would take it for ``broker_url`` whatever we set.
+    return settings | dict.fromkeys(("broker_read_url", "broker_write_url"), settings["broker_url"])
+
+
+def _settings(broker_url: str) -> dict[str, Any]:
     if is_rabbitmq(broker_url):
         return _rabbitmq(broker_url)
     sentinels = sentinels_of(broker_url)
@@ -42,7 +48,7 @@ def broker_settings(broker_url: str) -> dict[str, Any]:
         "broker_transport_options": {
             **celeryconfig.broker_transport_options,
             "master_name": sentinels.master,
-            "sentinel_kwargs": {"socket_timeout": 1.0, "socket_connect_timeout": 1.0},
+            "sentinel_kwargs": asking(),
         },
     }
 

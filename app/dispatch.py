@@ -44,7 +44,7 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
 
 def _again(celery_app: Celery) -> dict[str, Any]:
     """Whether to try twice: only a use shows that RabbitMQ has closed a connection. Redis' client sees to that itself."""
-    if not is_rabbitmq(celery_app.conf.broker_url):
+    if not is_rabbitmq(celery_app.conf.broker_write_url):
         return {"retry": False}
     return {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0}}
 

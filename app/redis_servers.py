@@ -13,10 +13,13 @@ import redis
 import redis.asyncio
 import redis.asyncio.sentinel
 import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.setting_values import Sentinels, split_sentinels
 
-_ASK_SECONDS = 1.0  # a Sentinel that stays silent is passed over for the next one
+_ASK_SECONDS = 1.0
 
 
 class _SentinelPool(redis.sentinel.SentinelConnectionPool, redis.BlockingConnectionPool):
@@ -37,7 +40,7 @@ def make_pool(redis_url: str, **options: Any) -> redis.BlockingConnectionPool:
     sentinels = sentinels_of(redis_url)
     if sentinels is None:
         return redis.BlockingConnectionPool.from_url(redis_url, **options)
-    known = redis.sentinel.Sentinel(sentinels.addresses, sentinel_kwargs=_asked(options))  # type: ignore[no-untyped-call]
+    known = redis.sentinel.Sentinel(sentinels.addresses, sentinel_kwargs=asking())  # type: ignore[no-untyped-call]
     return _SentinelPool(sentinels.master, known, **_session(sentinels), **options)  # type: ignore[no-untyped-call]
 
 
@@ -46,7 +49,9 @@ def make_async_pool(redis_url: str, **options: Any) -> redis.asyncio.BlockingCon
     sentinels = sentinels_of(redis_url)
     if sentinels is None:
         return redis.asyncio.BlockingConnectionPool.from_url(redis_url, **options)
-    known = redis.asyncio.sentinel.Sentinel(list(sentinels.addresses), sentinel_kwargs=_asked(options))  # type: ignore[no-untyped-call]
+    known = redis.asyncio.sentinel.Sentinel(
+        list(sentinels.addresses), sentinel_kwargs={**asking(), "retry": AsyncRetry(NoBackoff(), 0)}
+    )  # type: ignore[no-untyped-call]
     return _AsyncSentinelPool(sentinels.master, known, **_session(sentinels), **options)  # type: ignore[no-untyped-call]
 
 
@@ -54,8 +59,10 @@ def _session(sentinels: Sentinels) -> dict[str, Any]:
     return {"db": sentinels.database, "username": sentinels.username, "password": sentinels.password}
 
 
-def _asked(options: dict[str, Any]) -> dict[str, Any]:
+def asking() -> dict[str, Any]:
+    """How a Sentinel is asked: one that stays silent or is gone is passed over for the next one at once."""
     return {
         "socket_timeout": _ASK_SECONDS,
-        "socket_connect_timeout": min(_ASK_SECONDS, options["socket_connect_timeout"]),
+        "socket_connect_timeout": _ASK_SECONDS,
+        "retry": Retry(NoBackoff(), 0),
     }

@@ -8,12 +8,19 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
+from redis.retry import Retry
 
 from app.doctor.finding import LOOK_SECONDS, Finding, is_this_machine, reason
 from app.redis_servers import make_pool, sentinels_of
 
 _SETTINGS = {"redis": "REDIS_URL", "broker": "CELERY_BROKER_URL"}
+_LOOK: dict[str, Any] = {
+    "socket_timeout": LOOK_SECONDS,
+    "socket_connect_timeout": LOOK_SECONDS,
+    "retry": Retry(NoBackoff(), 0),
+}
 _FEWEST_SENTINELS = 3  # two cannot outvote one
 _MORE_RIGHTS = "give its user the rules of `service` in deploy/redis/users"
 _LESS_RIGHTS = "use a user of its own, with the rules of `service` in deploy/redis/users"
@@ -25,7 +32,7 @@ def look_at_redis(name: str, url: str) -> Iterator[Finding]:
     Args:
         name: ``redis`` or ``broker``.
     """
-    client = redis.Redis.from_pool(make_pool(url, socket_timeout=LOOK_SECONDS, socket_connect_timeout=LOOK_SECONDS))
+    client = redis.Redis.from_pool(make_pool(url, **_LOOK))
     try:
         yield from _sentinels(name, url)
         yield from _answers(name, client)
@@ -54,7 +61,7 @@ def _sentinels(name: str, url: str) -> Iterator[Finding]:
 
 
 def _knows(host: str, port: int, master: str) -> bool:
-    with redis.Redis(host=host, port=port, socket_timeout=LOOK_SECONDS, socket_connect_timeout=LOOK_SECONDS) as client:
+    with redis.Redis(host=host, port=port, **_LOOK) as client:
         try:
             return bool(client.sentinel_get_master_addr_by_name(master))
         except RedisError:

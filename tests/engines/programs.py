@@ -7,12 +7,14 @@ import shutil
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from devstack.ports import HOST, free_port
 from devstack.programs import Program, running
+from devstack.redis import redis_binary, redis_program
 
 _ROOT = Path(__file__).resolve().parents[2]
 _UNPACKED = _ROOT / ".engines" / "usr"
@@ -116,4 +118,35 @@ def erlang_port_mapper(folder: Path, *, port: int) -> Program:
         environment=environment(ERL_EPMD_PORT=str(port)),
         log=folder / "epmd.log",
         ready=lambda: answers(port, b"\x00\x01n", starts_with=port.to_bytes(4, "big")),
+    )
+
+
+def redis_copy(folder: Path, *, port: int, of: int | None = None, binary: Path | None = None) -> Program:
+    """A Redis that may become master, copying another one at first."""
+    program = redis_program(folder, port=port, log=folder / "redis.log")
+    command = [str(binary), *program.command[1:]] if binary else list(program.command)
+    if of is not None:
+        command += ["--replicaof", HOST, str(of)]
+    return replace(program, command=tuple(command), environment=environment(), name=f"redis-{port}")
+
+
+def sentinel(folder: Path, *, port: int, master: int, binary: Path | None = None) -> Program:
+    """One of three Sentinels that watch the master ``latchkey``; two of them agree that it is down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "sentinel.conf"  # it writes what it learns into it
+    lines = (
+        f"bind {HOST}",
+        f"port {port}",
+        f"dir {folder}",
+        f"sentinel monitor latchkey {HOST} {master} 2",
+        "sentinel down-after-milliseconds latchkey 2000",
+        "sentinel failover-timeout latchkey 6000",
+    )
+    file.write_text("\n".join(lines) + "\n")
+    return Program(
+        name=f"sentinel-{port}",
+        command=(str(binary or redis_binary()), str(file), "--sentinel"),
+        environment=environment(),
+        log=folder / "sentinel.log",
+        ready=lambda: answers(port, b"PING\r\n", starts_with=b"+PONG"),
     )
