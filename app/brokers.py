@@ -82,6 +82,9 @@ def _rabbitmq(broker_url: str) -> dict[str, Any]:
         "broker_transport_options": _RABBITMQ_OPTIONS,
         "task_acks_late": True,
         "worker_disable_prefetch": False,
+        # After a lost connection Celery would raise the prefetch count step by step, by calls that wait in a task's thread for
+        # the broker's answer. The loop takes that answer away, and then waits for the thread: the worker stands still.
+        "worker_enable_prefetch_count_reduction": False,
     }
     if parts.scheme == "amqps":
         given = dict(parse_qsl(parts.query)).get("cacertfile")

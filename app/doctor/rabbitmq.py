@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from kombu import Connection
+from kombu import Connection, Producer, Queue
 
 from app.brokers import BROKER_ERRORS, broker_settings
 from app.doctor.finding import LOOK_SECONDS, Finding, is_this_machine, reason
@@ -21,7 +21,7 @@ def look_at_rabbitmq(url: str) -> Iterator[Finding]:
         settings["broker_url"],
         ssl=settings.get("broker_use_ssl", False),
         connect_timeout=LOOK_SECONDS,
-        transport_options={"read_timeout": LOOK_SECONDS, "write_timeout": LOOK_SECONDS},
+        transport_options={"read_timeout": LOOK_SECONDS, "write_timeout": LOOK_SECONDS, "confirm_publish": True},
     )
     try:
         connection.connect()
@@ -37,17 +37,21 @@ def look_at_rabbitmq(url: str) -> Iterator[Finding]:
 
 
 def _rights(connection: Connection) -> Iterator[Finding]:
-    name = f"latchkey.doctor.{uuid4().hex}"
+    channel = connection.default_channel
+    queue = Queue(f"latchkey.doctor.{uuid4().hex}", exclusive=True, durable=False, channel=channel)
     try:
-        with connection.SimpleQueue(name) as queue:
-            queue.put("x")
-            queue.get(timeout=LOOK_SECONDS).ack()
-            queue.queue.delete()
-            queue.queue.exchange.maybe_bind(queue.channel)  # named after the queue, as Celery's are
-            queue.queue.exchange.delete()
+        queue.declare()
+        Producer(channel).publish("x", routing_key=queue.name)
+        message = queue.get(no_ack=True)
+        queue.delete()
     except BROKER_ERRORS as exc:
         advice = "give its user all three rights: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'"
         yield Finding(_NAME, "failed", f"no message went through it: {reason(exc)}", advice)
+        return
+    if message is None:
+        yield Finding(
+            _NAME, "failed", "a message that was sent did not arrive", "look at RabbitMQ's log and its alarms"
+        )
 
 
 def _tls(url: str) -> Iterator[Finding]:
