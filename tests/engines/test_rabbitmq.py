@@ -13,6 +13,7 @@ from app.doctor.rabbitmq import look_at_rabbitmq
 from devstack.ports import HOST, free_port
 from devstack.programs import Program, running
 from devstack.running import RunningStack, running_stack
+from tests.engines.certificates import Authority
 from tests.engines.conftest import UNLIMITED
 from tests.engines.programs import PASSWORD, RestartedProgram, erlang_port_mapper, rabbitmq
 from tests.stack.city import City
@@ -23,32 +24,35 @@ MANY = 20
 
 
 @pytest.fixture(scope="module")
-def server(engine_folder: Path) -> Iterator[tuple[Program, int]]:
-    """RabbitMQ as a program that has not been started, and its port; its port mapper runs."""
-    port, epmd_port = free_port(), free_port()
-    program = rabbitmq(engine_folder / "rabbitmq", port=port, epmd_port=epmd_port)
+def server(engine_folder: Path) -> Iterator[tuple[Program, str]]:
+    """RabbitMQ with TLS as a program that has not been started, and its URL; its port mapper runs."""
+    port, tls_port, epmd_port = free_port(), free_port(), free_port()
+    authority = Authority(engine_folder / "certificates")
+    certificate, key = authority.sign("rabbitmq")
+    options = {
+        "listeners.ssl.1": f"{HOST}:{tls_port}",
+        "ssl_options.cacertfile": str(authority.certificate),
+        "ssl_options.certfile": str(certificate),
+        "ssl_options.keyfile": str(key),
+    }
+    program = rabbitmq(engine_folder / "rabbitmq", port=port, epmd_port=epmd_port, options=options)
     with running(erlang_port_mapper(engine_folder / "rabbitmq", port=epmd_port)):
-        yield program, port
+        yield program, f"amqps://latchkey:{PASSWORD}@{HOST}:{tls_port}//?cacertfile={authority.certificate}"
 
 
 @pytest.fixture(scope="module")
-def rabbit(server: tuple[Program, int]) -> Iterator[RestartedProgram]:
+def rabbit(server: tuple[Program, str]) -> Iterator[RestartedProgram]:
     """RabbitMQ, running."""
     with RestartedProgram(server[0]) as program:
         yield program
 
 
 @pytest.fixture(scope="module")
-def stack(engine_folder: Path, server: tuple[Program, int], rabbit: RestartedProgram) -> Iterator[RunningStack]:
+def stack(engine_folder: Path, server: tuple[Program, str], rabbit: RestartedProgram) -> Iterator[RunningStack]:
     """The stack with RabbitMQ as its broker."""
-    program, port = server
-    settings = {**UNLIMITED, "STACK_BROKER_URL": f"amqp://latchkey:{PASSWORD}@{HOST}:{port}//"}
-    with (
-        running(program),
-        running_stack(
-            engine_folder / "stack", login_workers=2, settings=settings, without=("exporter", "s3", "flower")
-        ) as found,
-    ):
+    settings = {**UNLIMITED, "STACK_BROKER_URL": server[1]}
+    without = ("exporter", "s3", "flower")
+    with running_stack(engine_folder / "stack", login_workers=2, settings=settings, without=without) as found:
         yield found
 
 
@@ -112,11 +116,13 @@ def test_logins_that_start_while_the_broker_restarts_are_all_authorized(city: Ci
     assert city.violations() == {}
 
 
-def test_the_doctor_sees_it(stack: RunningStack, server: tuple[Program, int]) -> None:
-    """Its version, and that messages go through; what is wrong, with what to do."""
-    _, port = server
-    [found] = look_at_rabbitmq(f"amqp://latchkey:{PASSWORD}@{HOST}:{port}//")
+def test_the_doctor_sees_it(stack: RunningStack, server: tuple[Program, str], tmp_path: Path) -> None:
+    """Its version, and that messages go through; what is wrong, with what to do: the password, the certificate."""
+    _, url = server
+    [found] = look_at_rabbitmq(url)
     assert (found.state, found.found.split()[0]) == ("ok", "RabbitMQ"), found
-    [refused] = look_at_rabbitmq(f"amqp://latchkey:wrong@{HOST}:{port}//")
-    assert (refused.state, "CELERY_BROKER_URL" in refused.advice) == ("failed", True)
-    assert "wrong" not in refused.found
+    stranger = Authority(tmp_path, name="a stranger").certificate
+    for wrong in (url.replace(PASSWORD, "guessed"), f"{url.partition('=')[0]}={stranger}"):
+        [refused] = look_at_rabbitmq(wrong)
+        assert (refused.state, "CELERY_BROKER_URL" in refused.advice) == ("failed", True)
+        assert "guessed" not in refused.found
