@@ -99,6 +99,14 @@ sbom: $(INSTALLED) ## Write what the image is made of into sbom.cdx.json (Cyclon
 audit: $(INSTALLED) ## Look up known vulnerabilities of what is pinned (asks PyPI's advisory database)
 	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.txt
 
+.PHONY: release
+release: $(INSTALLED) ## Check that the tree is a release and build it into dist/ (VERSION=0.1.0; TAG=1 tags it; pushes nothing)
+	@$(BIN)/python -m deploy.release $(or $(VERSION),$(error say which: make release VERSION=0.1.0)) $(if $(TAG),--tag)
+
+.PHONY: version
+version: $(INSTALLED) ## Write another version wherever it stands (VERSION=0.2.0)
+	@$(BIN)/python -m deploy.release --set $(or $(VERSION),$(error say which: make version VERSION=0.2.0))
+
 .PHONY: pin-images
 pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile to their digests (asks their registries)
 	@$(BIN)/python -m deploy.pin_images
