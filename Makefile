@@ -137,7 +137,7 @@ prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests
 .PHONY: engines
 engines: $(INSTALLED) ## Unpack Debian's RabbitMQ, Redis and PostgreSQL with TLS and PgBouncer into .engines, and log people in with each (needs apt-get)
 	@[ -d .engines/usr ] || devstack/unpack_engines.sh || echo "no servers from Debian's packages: their tests are left out"
-	@$(BIN)/python -m pytest -m engines -n 2 --dist loadfile tests/engines $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/engines $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache

@@ -21,8 +21,6 @@ from devstack.programs import running
 from tests.engines.certificates import Authority
 from tests.engines.programs import PASSWORD, pgbouncer, postgres_with_tls
 
-pytestmark = pytest.mark.engines
-
 
 class Database(NamedTuple):
     """A migrated database behind TLS, and the ways to it."""

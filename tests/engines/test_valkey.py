@@ -21,8 +21,6 @@ from tests.builders import make_settings
 from tests.engines.programs import valkey_binary
 from tests.logins.stage import Stage
 
-pytestmark = pytest.mark.engines
-
 
 @pytest.fixture(scope="module")
 def valkey_url(engine_folder: Path) -> Iterator[str]:
