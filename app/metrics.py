@@ -53,6 +53,7 @@ class Metrics:
     key_log_outs: Counter
     overdue_logins: Counter
     pruned_rows: Counter
+    warm_connections: Gauge
     validator_paused: Gauge
     backup_gaps: Gauge
 
@@ -134,6 +135,12 @@ def make_metrics(registry: CollectorRegistry | None = None, *, max_tenants: int 
         floodwait_seconds=histogram("floodwait_seconds", "The waits that Telegram asked for.", _WAITS),
         request_duration_seconds=histogram(
             "request_duration_seconds", "Requests to Telegram.", _FAST, method=known.TELEGRAM_METHODS
+        ),
+        warm_connections=Gauge(
+            "warm_connections",
+            "Connections that have made their auth key and wait for a login.",
+            namespace="telethon",
+            registry=registry,
         ),
         validator_paused=Gauge(
             "validator_paused",

@@ -159,6 +159,7 @@ class Settings(QueueSettings, DatabaseSettings):
 
     qr_ttl_seconds: int = Field(default=600, ge=20, le=3600)
     qr_poll_seconds: float = Field(default=10.0, ge=1.0, le=60.0)
+    warm_connections: int = Field(default=0, ge=0, le=200)
     public_url: PublicUrl = "http://127.0.0.1:8000"
     trusted_proxies: int = Field(default=0, ge=0, le=9)
 

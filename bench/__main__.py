@@ -1,6 +1,7 @@
-"""Run every benchmark, each in a process of its own, print a table and write ``bench/results.json``.
+"""Run the benchmarks, each in a process of its own; print a table, write ``bench/results.json`` and the page of the results.
 
-``python -m bench [NAME …]`` runs the modules ``bench/NAME_bench.py``; each has ``run()``, which returns figures by name.
+``python -m bench [NAME …]`` runs the modules ``bench/NAME_bench.py``; each has ``run()``, which returns its figures by name
+(``bench.figures``). Results of benchmarks that were not run stay as they were.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ import platform
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.figures import Figure
+from bench.page import cells, write_page
+
 FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
 _LONGEST_SECONDS = 900
 
 
 def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all; the number of those that failed."""
-    console, results, failed = Console(), {}, 0
+    """Run the named benchmarks, or all; the number of those that failed to run."""
+    console, failed = Console(width=160), 0
+    results: dict[str, Figure] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in names or sorted(path.stem.removesuffix("_bench") for path in FOLDER.glob("*_bench.py")):
         began = time.monotonic()
         try:
@@ -38,33 +46,33 @@ def main(names: list[str]) -> int:
             failed += 1
             console.print(f"[red]{name} failed[/]: {exc}\n{str(exc.stderr or '')[-2000:]}")
             continue
-        results[name] = json.loads(answer.stdout.splitlines()[-1])
-        console.print(_table(name, results[name], time.monotonic() - began))
-    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "machine": platform.machine()}
-    (FOLDER / "results.json").write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+        command = f"make bench ONLY={name}"
+        measured = {"command": command, "machine": _machine(), "at": f"{datetime.now(UTC):%Y-%m-%d}"}
+        figures = {figure: value | measured for figure, value in json.loads(answer.stdout.splitlines()[-1]).items()}
+        results = {figure: value for figure, value in results.items() if value["command"] != command} | figures
+        RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+        console.print(_table(name, figures, time.monotonic() - began))
+    write_page(results)
     return failed
 
 
-def _table(name: str, figures: dict[str, object], seconds: float) -> Table:
+def _machine() -> str:
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def _table(name: str, figures: dict[str, Figure], seconds: float) -> Table:
     table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left")
     table.add_column("figure")
-    table.add_column("value", justify="right")
+    for heading in ("value", "beside it", "ratio", "limit"):
+        table.add_column(heading, justify="right")
     for figure, value in figures.items():
-        table.add_row(figure, _cell(value))
+        style = "red" if value["kept"] is False else None
+        table.add_row(figure, *cells(value), style=style)
     return table
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, dict):
-        return (
-            f"{value['value']:,.1f} {value['unit']}; {value['peer']}: {value['peer_value']:,.1f}; "
-            f"{value['ratio']:.2f} times, limit {value['limit']:g}"
-        )
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)
-
-
 def _one(name: str) -> None:
-    figures = importlib.import_module(f"bench.{name}_bench").run()
+    figures: dict[str, Any] = importlib.import_module(f"bench.{name}_bench").run()
     print(json.dumps(figures))
 
 

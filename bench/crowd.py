@@ -163,6 +163,7 @@ def crowd(*, threads: int, environment: dict[str, str] | None = None, **sandbox:
             "TELEGRAM_DC_ADDRESS": f"2:127.0.0.1:{telegram.dcs[2]}",
             "TELEGRAM_PUBLIC_KEY_FILE": str(telegram.public_key_file),
             "LOCAL_KEY_FILE": str(key_file),
+            "MAX_WAITING_LOGINS": "20000",
             **(environment or {}),
         }
         core = _build(settings)

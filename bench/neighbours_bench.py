@@ -15,11 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import requests
 
+from bench.figures import Figure, at_most, p95
 from devstack.running import RunningStack, running_stack
 from sandbox.driver import SandboxDriver
 
@@ -55,7 +55,7 @@ class Tenant:
         return session_id
 
 
-def run() -> dict[str, Any]:
+def run() -> dict[str, Figure]:
     """All figures, by name."""
     with tempfile.TemporaryDirectory(prefix="latchkey-bench-") as name:
         folder = Path(name)
@@ -64,7 +64,7 @@ def run() -> dict[str, Any]:
             return _measure(stack)
 
 
-def _measure(stack: RunningStack) -> dict[str, Any]:
+def _measure(stack: RunningStack) -> dict[str, Figure]:
     description = stack.description
     telegram = SandboxDriver(description["sandbox"])
     noisy, quiet = (_make_tenant(description, name) for name in ("noisy", "quiet"))
@@ -74,17 +74,12 @@ def _measure(stack: RunningStack) -> dict[str, Any]:
     with _noise(noisy, sessions):
         time.sleep(5.0)
         beside = _latencies(quiet, mine)
-    figures: dict[str, Any] = {}
+    figures: dict[str, Figure] = {}
     for call, spent in alone.items():
-        before, now = _p95(spent) * 1000, _p95(beside[call]) * 1000
-        figures[f"{call}, p95 beside a noisy tenant"] = {
-            "value": now,
-            "unit": "ms",
-            "peer": "the same, alone",
-            "peer_value": before,
-            "ratio": now / before,
-            "limit": 1.5,
-        }
+        before, now = p95(spent) * 1000, p95(beside[call]) * 1000
+        figures[f"{call}, p95 beside a noisy tenant"] = at_most(
+            1.5, now, "ms", peer="the same, alone", peer_value=before
+        )
     return figures
 
 
@@ -133,10 +128,6 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.monotonic()
     work()
     return time.monotonic() - began
-
-
-def _p95(spent: list[float]) -> float:
-    return quantiles(spent, n=20)[-1]
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ _PASSED_ON = (
     "METRICS_MAX_TENANTS",
     "OPEN_RATE_PER_MINUTE",
     "QR_POLL_SECONDS",
+    "WARM_CONNECTIONS",
     "QR_TTL_SECONDS",
     "READ_RATE_PER_MINUTE",
     "RESTORE_WRAPPING_KEYS",
@@ -153,7 +154,8 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
     for name, setting in sorted(_PORT_SETTINGS.items(), key=lambda pair: pair[1] not in given):
         book.fixed_port(name, setting=setting, text=given.get(setting, "").strip())
     ports = dict(book.given_out)
-    login_workers = _login_workers(given)
+    login_workers = _number(given, "LOGIN_WORKERS", default=1, most=16)
+    _number(given, "LOGIN_THREADS", default=1000, most=20_000)
     workers = [f"worker-logins-{number}" for number in range(1, login_workers + 1)] + ["worker-background-1"]
     telegram, sandbox_ports = _telegram(folder, given, book=book)
     worker_metrics = {name: book.port(name) for name in workers}
@@ -179,10 +181,10 @@ def configure(folder: Path, given: Mapping[str, str]) -> Configuration:
     )
 
 
-def _login_workers(given: Mapping[str, str]) -> int:
-    text = given.get("LOGIN_WORKERS", "1")
-    if not text.isdigit() or not 1 <= int(text) <= 16:
-        raise SetupError(f"LOGIN_WORKERS={text}: a number from 1 to 16 is needed.")
+def _number(given: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+    text = given.get(name, str(default))
+    if not text.isdigit() or not 1 <= int(text) <= most:
+        raise SetupError(f"{name}={text}: a number from 1 to {most} is needed.")
     return int(text)
 
 

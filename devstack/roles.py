@@ -120,7 +120,8 @@ def web(place: Place, *, port: int) -> Program:
 
 def login_worker(place: Place, *, number: int, metrics_port: int) -> Program:
     """A worker that holds logins until they end."""
-    return _worker(place, f"worker-logins-{number}", "logins", _LOGIN_THREADS, metrics_port)
+    threads = int(place.environment.get("LOGIN_THREADS", _LOGIN_THREADS))
+    return _worker(place, f"worker-logins-{number}", "logins", threads, metrics_port)
 
 
 def background_worker(place: Place, *, metrics_port: int) -> Program:

@@ -98,7 +98,7 @@ class Inbox:
         if not isinstance(value, bytes):
             return None
         try:
-            return await owned.in_thread(
+            return await owned.with_keys(
                 open_answer,
                 owned.core.keyring,
                 tenant_id=login.tenant_id,

@@ -37,12 +37,22 @@ _STALE_SECONDS = 1.5 * RENEW_SECONDS
 _BATCH = 500
 _THREADS = 2
 
+# KEYS: locks. ARGV: how long a lock lives in ms, then the token of each.
 _RENEW = """
-local held = redis.call('GET', KEYS[1])
-if held == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end
-if held then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 2
+local answers = {}
+for i, key in ipairs(KEYS) do
+  local held, token = redis.call('GET', key), ARGV[i + 1]
+  if held == token then
+    redis.call('PEXPIRE', key, ARGV[1])
+    answers[i] = 1
+  elseif held then
+    answers[i] = 0
+  else
+    redis.call('SET', key, token, 'PX', ARGV[1])
+    answers[i] = 2
+  end
+end
+return answers
 """
 _LOST, _RESTORED = 0, 2
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
@@ -237,17 +247,16 @@ class LoginKeeper:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     async def _renew(self, holds: Sequence[Hold]) -> list[int]:
+        if not holds:
+            return []
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for hold in holds:
-                    await self._renew_script(
-                        keys=[login_lock_key(hold.login_id)],
-                        args=[hold.token, int(LOCK_SECONDS * 1000)],
-                        client=pipeline,
-                    )
-                return [int(answer) for answer in await pipeline.execute()]
+            answers = await self._renew_script(
+                keys=[login_lock_key(hold.login_id) for hold in holds],
+                args=[int(LOCK_SECONDS * 1000), *(hold.token for hold in holds)],
+            )
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked to renew locks.") from exc
+        return [int(answer) for answer in answers]
 
     async def _listen_forever(self) -> None:
         """Wake those whom the users' answers are for. A lost hint costs seconds: they look by themselves."""

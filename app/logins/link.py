@@ -284,15 +284,20 @@ class Link:
         return self._moved_at is not None and time.monotonic() - self._moved_at < DOUBT_SECONDS
 
     async def _open(self, auth_key: bytes | None, data_centre: DataCentre) -> None:
-        connection = TelegramConnection(
-            identity=self._owned.identity,
-            data_centre=data_centre,
-            auth_key=auth_key,
-            handshakes=self._owned.telegram.handshakes,
-            on_update=self._on_update,
-            on_closed=self._owned.wake,
-        )
-        await connection.open()
+        owned = self._owned
+        connection = owned.warm.take(owned.identity, data_centre) if auth_key is None else None
+        if connection is not None:
+            connection.tell(on_update=self._on_update, on_closed=owned.wake)
+        else:
+            connection = TelegramConnection(
+                identity=owned.identity,
+                data_centre=data_centre,
+                auth_key=auth_key,
+                handshakes=owned.telegram.handshakes,
+                on_update=self._on_update,
+                on_closed=owned.wake,
+            )
+            await connection.open()
         self._connection = connection
         self._auth_key, self._data_centre = connection.auth_key, data_centre
         self._caller.caller.use_auth_key(connection.auth_key)

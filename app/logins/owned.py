@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session as DatabaseSession
@@ -20,14 +20,18 @@ from app.core import Core
 from app.ids import new_id
 from app.logins.keeper import Hold, LoginKeeper
 from app.logins.leaving_keys import add_leaving_key, final_ask_at
+from app.logins.rows import LoginRows
 from app.logins.secrets import auth_key_place
-from app.logins.store import advance, end_as_owner
+from app.logins.store import Write, advance, end_as_owner
 from app.logs import get_logger
 from app.models import Login
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint
 from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.process import TelegramParts
+from app.telegram.runtime import LoopThread
+from app.telegram.warm import WarmConnections
+from app.vault.keyring import KeyNotAtHand, only_at_hand
 from app.vault.sealing import Place
 from app.vault.transact import transact
 
@@ -40,10 +44,21 @@ END_EARLY_SECONDS = 10.0
 _log = get_logger(__name__)
 
 
+class LoginParts(NamedTuple):
+    """What all logins of a worker share."""
+
+    core: Core
+    telegram: TelegramParts
+    keeper: LoginKeeper
+    rows: LoginRows
+    warm: WarmConnections
+
+
 class OwnedLogin:
     """See the module. Lives on the loop.
 
     Args:
+        parts: what all logins of this worker share.
         login: the row as this worker took it, with its epoch; detached, and kept as the row is after each write.
         identity: who the login is to Telegram.
         auth_key: the one that the row keeps, opened; None when there is none yet.
@@ -51,24 +66,24 @@ class OwnedLogin:
 
     def __init__(
         self,
-        core: Core,
-        telegram: TelegramParts,
-        keeper: LoginKeeper,
+        parts: LoginParts,
         hold: Hold,
         *,
         login: Login,
         identity: ApiIdentity,
         auth_key: bytes | None,
     ) -> None:
-        self.core = core
-        self.telegram = telegram
+        self.core = parts.core
+        self.telegram = parts.telegram
+        self.warm = parts.warm
         self.login = login
         self.identity = identity
         self.kept_auth_key = auth_key
         self.resumed = auth_key is not None
         self.scanned_at: float | None = None
         self.log = _log.bind(login_id=login.id, tenant_id=login.tenant_id)
-        self._keeper = keeper
+        self._keeper = parts.keeper
+        self._rows = parts.rows
         self._hold = hold
 
     # --- whose it is
@@ -253,10 +268,20 @@ class OwnedLogin:
         """Run blocking work off the loop."""
         return await self.telegram.runtime.in_thread(function, *args, **kwargs)
 
+    async def with_keys(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Seal or open something: here, which takes microseconds, or off the loop when a key has to be asked for."""
+        return await with_keys(self.telegram.runtime, function, *args, **kwargs)
+
     async def tell(self) -> None:
         """Publish the hint that the login changed. Readers poll as well, so that a lost hint costs seconds."""
         with contextlib.suppress(RedisError, OSError):
-            await self.telegram.redis.publish(LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version))
+            await self.telegram.rounds.do(
+                "PUBLISH", LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version)
+            )
+
+    def neighbours(self) -> int:
+        """How many logins this worker drives, this one included."""
+        return len(self._keeper)
 
     def redis_forgot(self) -> bool:
         """Whether Redis has lost what it held for this login since this was last asked."""
@@ -266,15 +291,11 @@ class OwnedLogin:
     async def _seal(self, place: Place, auth_key: bytes) -> bytes:
         # One key id serves all that the row has sealed; rotation leaves live logins alone.
         assert self.login.key_id is not None
-        return await self.in_thread(self.core.keyring.seal_under_key, self.login.key_id, place, auth_key)
+        return await self.with_keys(self.core.keyring.seal_under_key, self.login.key_id, place, auth_key)
 
     async def _write(self, changes: dict[str, Any], *, public: bool) -> None:
         login = self.login
-
-        def write(db: DatabaseSession) -> int:
-            return advance(db, login_id=login.id, epoch=login.owner_epoch, public=public, **changes)
-
-        login.version = await self.transact(write)
+        login.version = await self._rows.advance(Write(login.id, login.owner_epoch, public=public, changes=changes))
         self._apply(changes)
 
     def _apply(self, changes: dict[str, Any]) -> None:
@@ -283,3 +304,12 @@ class OwnedLogin:
 
     def _transact(self, work: Callable[[DatabaseSession], T]) -> T:
         return transact(self.core.transaction, self.core.keyring, work)
+
+
+async def with_keys(runtime: LoopThread, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run on the loop what seals or opens a value, and in a thread when its key has to be asked for."""
+    try:
+        with only_at_hand():
+            return function(*args, **kwargs)
+    except KeyNotAtHand:
+        return await runtime.in_thread(function, *args, **kwargs)

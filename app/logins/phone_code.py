@@ -77,7 +77,7 @@ class PhoneCode:
                 ``email_setup_required``, ``payment_required``, or ``flood_wait`` over 60 s.
             whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
         """
-        phone = await self._owned.in_thread(self._open_phone)
+        phone = await self._owned.with_keys(self._open_phone)
         if phone.code_hash is None or self._link.key_is_new:
             phone = await self._send(phone)
         left = self._attempts_left()
@@ -149,7 +149,7 @@ class PhoneCode:
             if last_way:
                 raise LoginFailed("code_undeliverable")
             return await self._show(phone, await self._ask_for_another_way(phone), last_way=True)
-        sealed = await self._owned.in_thread(self._seal_phone, phone)
+        sealed = await self._owned.with_keys(self._seal_phone, phone)
         await self._link.keep_auth_key(
             status="code_required", code=self._shown(delivery), phone_sealed=sealed, retry_after_at=None
         )

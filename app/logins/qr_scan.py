@@ -1,7 +1,8 @@
 """The QR phase: export a login token, show it, export again, until Telegram answers that somebody scanned it.
 
 Every answer of ``auth.exportLoginToken`` and ``auth.importLoginToken`` is treated, at every call. ``updateLoginToken`` is only
-a hint: the token is exported again on the hint, when it expires and every ``QR_POLL_SECONDS``.
+a hint: the token is exported again on the hint, when it expires and every ``QR_POLL_SECONDS``, but less often in a worker that
+holds thousands of logins.
 
 Source: https://core.telegram.org/api/qr-login
 """
@@ -27,6 +28,7 @@ from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 
 _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
 _USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
+_POLLS_A_SECOND = 200  # of a worker: one that holds thousands of logins looks less often whether an update got lost
 _JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
 _TOKEN_IS_USED_UP = (
     "AUTH_TOKEN_EXPIRED",
@@ -79,7 +81,7 @@ class QrScan:
                 await self._publish(exported)
                 self._shown = exported
             until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
-            poll_seconds = self._owned.core.settings.qr_poll_seconds
+            poll_seconds = max(self._owned.core.settings.qr_poll_seconds, self._owned.neighbours() / _POLLS_A_SECOND)
             await self._link.wait(max(_AFTER_EXPIRY_SECONDS, min(until_expiry, poll_seconds)))
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
@@ -154,12 +156,13 @@ class QrScan:
         first = login.published_at is None
         if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
             await self._link.keep_auth_key()
-        sealed = await owned.in_thread(
+        sealed = await owned.with_keys(
             seal_token, owned.core.keyring, tenant_id=login.tenant_id, login_id=login.id, token=token
         )
         life_seconds = (token.expires_at - utc_now()).total_seconds()
         try:
-            await owned.telegram.redis.set(login_qr_key(login.id), sealed, px=max(1000, int(life_seconds * 1000)))
+            life = max(1000, int(life_seconds * 1000))
+            await owned.telegram.rounds.do("SET", login_qr_key(login.id), sealed, "PX", life)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot take the QR code.") from exc
         now = utc_now()

@@ -14,7 +14,6 @@ The decision, in steps:
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
 
 from app.core import Core
 from app.errors import FloodWait, LoginOver, OwnershipLost, SealBroken, Transient, Unavailable
@@ -23,15 +22,14 @@ from app.logins.become_session import become_session
 from app.logins.drive import Drive
 from app.logins.end_without_session import expire, fail, log_out, put_off, withdraw
 from app.logins.endings import HANDED_OVER, NOT_MINE, OVER, LoginExpired, LoginFailed, LoginWithdrawn, RunOutcome
-from app.logins.keeper import HandOver, Hold, LoginKeeper
+from app.logins.keeper import HandOver, Hold
 from app.logins.link import Link
-from app.logins.owned import OwnedLogin
+from app.logins.owned import LoginParts, OwnedLogin, with_keys
+from app.logins.rows import Taken
 from app.logins.secrets import auth_key_place
-from app.logins.store import take
-from app.models import Login, Tenant
+from app.models import Login
 from app.sessions.claim import Account
 from app.telegram.identity import identity_for
-from app.telegram.process import TelegramParts
 from app.vault.sealing import Sealed
 from app.vault.wrapping import KeyUnavailable
 
@@ -40,46 +38,40 @@ _NOT_OURS_TO_END = (LoginOver, OwnershipLost, HandOver)
 _ENDED = ("expired", "failed", OVER.name)
 
 
-class _Taken(NamedTuple):
-    """A login that is this worker's now, and its tenant."""
-
-    login: Login
-    tenant: Tenant
-
-
-async def run_login(core: Core, telegram: TelegramParts, keeper: LoginKeeper, login_id: str) -> RunOutcome:
+async def run_login(parts: LoginParts, login_id: str) -> RunOutcome:
     """Drive a login as far as it goes. Safe to run twice, and anywhere.
 
     Raises:
         Unavailable, KeyUnavailable, Transient: something that is needed is away; the sweep sends the login again.
     """
-    hold = await keeper.acquire(login_id)
+    hold = await parts.keeper.acquire(login_id)
     if hold is None:
         return NOT_MINE
     try:
         hold.check()
-        taken = await telegram.runtime.in_thread(_take, core, login_id)
+        taken = await parts.rows.take(login_id)
         if taken is None:
             return NOT_MINE
         hold.epoch = taken.login.owner_epoch
-        return await _run_taken(core, telegram, keeper, hold, taken)
+        return await _run_taken(parts, hold, taken)
     except HandOver:
         return HANDED_OVER
     except (OwnershipLost, LoginOver):  # before anything was sent
         return NOT_MINE
     finally:
-        await keeper.release(hold)
+        await parts.keeper.release(hold)
 
 
-async def _run_taken(core: Core, telegram: TelegramParts, keeper: LoginKeeper, hold: Hold, taken: _Taken) -> RunOutcome:
+async def _run_taken(parts: LoginParts, hold: Hold, taken: Taken) -> RunOutcome:
+    core, runtime = parts.core, parts.telegram.runtime
     login, auth_key, broken = taken.login, None, None
     identity = identity_for(core.settings, taken.tenant.telegram)
     try:
-        identity = await telegram.runtime.in_thread(tenant_identity, core.settings, core.keyring, taken.tenant)
-        auth_key = await telegram.runtime.in_thread(_open_auth_key, core, login)
+        identity = await with_keys(runtime, tenant_identity, core.settings, core.keyring, taken.tenant)
+        auth_key = await with_keys(runtime, _open_auth_key, core, login)
     except SealBroken as exc:
         broken = exc
-    owned = OwnedLogin(core, telegram, keeper, hold, login=login, identity=identity, auth_key=auth_key)
+    owned = OwnedLogin(parts, hold, login=login, identity=identity, auth_key=auth_key)
     if broken is not None:  # for good: no other worker would open it either
         owned.log.error("login.seal_broken", detail=broken.detail)
         return await fail(owned, LoginFailed("internal_error"))
@@ -148,14 +140,6 @@ async def _account_in_time(owned: OwnedLogin, drive: Drive) -> Account:
         if await owned.within_life(last_look, last_chance=True):
             return last_look.result()
     raise LoginExpired
-
-
-def _take(core: Core, login_id: str) -> _Taken | None:
-    with core.transaction() as db:
-        login = take(db, login_id=login_id, owner=core.actor)
-        if login is None:
-            return None
-        return _Taken(login, db.get_one(Tenant, login.tenant_id))
 
 
 def _open_auth_key(core: Core, login: Login) -> bytes | None:

@@ -56,11 +56,11 @@ class _Updates:
     """Stands where Telethon wants a queue; hands each update on at once."""
 
     def __init__(self, on_update: OnUpdate | None) -> None:
-        self._on_update = on_update
+        self.on_update = on_update
 
     def put_nowait(self, update: Any) -> None:
-        if self._on_update is not None:
-            self._on_update(update)
+        if self.on_update is not None:
+            self.on_update(update)
 
 
 class TelegramConnection:
@@ -93,6 +93,7 @@ class TelegramConnection:
         self._had_key = auth_key is not None
         self._on_closed = on_closed
         self._receive_updates = receive_updates
+        self._updates = _Updates(on_update)
         self._sender = MTProtoSender(
             AuthKey(auth_key),
             loggers=_Loggers(),
@@ -100,8 +101,13 @@ class TelegramConnection:
             delay=0,
             auto_reconnect=False,
             connect_timeout=CONNECT_SECONDS,
-            updates_queue=_Updates(on_update),
+            updates_queue=self._updates,
         )
+
+    def tell(self, *, on_update: OnUpdate, on_closed: Callable[[], None]) -> None:
+        """Tell somebody else of updates and of the end: a connection that was made for whoever comes has got its user."""
+        self._updates.on_update = on_update
+        self._on_closed = on_closed
 
     @property
     def auth_key(self) -> bytes:

@@ -18,6 +18,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from app.errors import FloodWait, Unavailable
+from app.gathering import RedisRounds
 from app.logs import get_logger
 from app.metrics import Metrics
 from app.redis_state import flood_gate_key, flood_storm_keys
@@ -93,7 +94,7 @@ class FloodWaitManager:
         uniform: Callable[[float, float], float] = random.uniform,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._redis = redis
+        self._rounds = RedisRounds(redis)
         self._metrics = metrics
         self._uniform = uniform
         self._monotonic = monotonic
@@ -109,10 +110,7 @@ class FloodWaitManager:
         """
         keys = [_api_key_of(gate), *_own_keys_of(gate)]
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for key in keys:
-                    pipeline.pttl(key)
-                left = await pipeline.execute()
+            left = await self._rounds.do_all(*(("PTTL", key) for key in keys))
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked whether Telegram may be called.") from exc
         for key, milliseconds in zip(keys, left, strict=True):

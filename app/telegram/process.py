@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import redis.asyncio
 
+from app.gathering import RedisRounds
 from app.metrics import Metrics
 from app.redis_state import make_async_redis
 from app.settings import Settings
@@ -18,10 +19,11 @@ from app.telegram.runtime import LoopThread
 
 @dataclass(frozen=True)
 class TelegramParts:
-    """Built once per process that talks to Telegram. ``redis`` belongs to the loop."""
+    """Built once per process that talks to Telegram. ``redis`` belongs to the loop; ``rounds`` shares its round trips."""
 
     runtime: LoopThread
     redis: redis.asyncio.Redis
+    rounds: RedisRounds
     floods: FloodWaitManager
     handshakes: asyncio.Semaphore
 
@@ -37,6 +39,7 @@ def start_telegram(settings: Settings, metrics: Metrics) -> TelegramParts:
         return TelegramParts(
             runtime=runtime,
             redis=client,
+            rounds=RedisRounds(client),
             floods=FloodWaitManager(redis=client, metrics=metrics),
             handshakes=asyncio.Semaphore(HANDSHAKES_AT_ONCE),
         )

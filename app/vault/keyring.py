@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -34,6 +36,7 @@ from app.vault.wrapping import KeyProvider, WrappedKey
 
 CACHE_SECONDS = 300.0
 ACTIVE_SECONDS = 60.0
+_only_at_hand: ContextVar[bool] = ContextVar("keys are not asked for here", default=False)
 _ADVISORY_LOCK = 7_462_011_904  # any fixed number: only the making of an active key takes it
 
 
@@ -285,6 +288,20 @@ class KeyRing:
         return data_key
 
 
+@contextmanager
+def only_at_hand() -> Iterator[None]:
+    """Refuse to ask for keys in a block, as inside a transaction: for whoever must not wait, an event loop say.
+
+    Raises (inside the block):
+        KeyNotAtHand: a key has to be asked for.
+    """
+    before = _only_at_hand.set(True)
+    try:
+        yield
+    finally:
+        _only_at_hand.reset(before)
+
+
 def _refuse_in_transaction(key_id: str | None, why: str) -> None:
-    if in_transaction():
+    if in_transaction() or _only_at_hand.get():
         raise KeyNotAtHand(key_id, why)
