@@ -1,8 +1,8 @@
 """Ten thousand people in front of QR codes: one login worker, and everything else, the sandbox too, on the same two cores.
 
 Every login holds a connection and a thread of the worker. QR codes are renewed as their tokens expire; then 500 phones scan
-within ten seconds. Beside it, what a Celery user would write first: one login per prefork worker process. ``WAITING_LOGINS`` asks
-for another number.
+within ten seconds. Beside it, what a Celery user would write first: one login per prefork worker process. ``WAITING_LOGINS``
+asks for another number.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ GROUPS = (
             "public_url": "where browsers reach the web role",
             "qr_ttl_seconds": "how long a login lives",
             "qr_poll_seconds": "how often a waiting login asks, should an update get lost",
-            "warm_connections": "how many connections to Telegram each login worker holds ready, so that a QR code comes sooner",
+            "warm_connections": "how many connections to Telegram a login worker holds ready: QR codes come sooner",
             "trusted_proxies": "how many proxies in front of the web role may name the caller's address",
             "webhook_allow_private": "whether webhooks may go to http:// and to private addresses; `make up` sets it true",
             "admin_may_open_sessions": "whether a key of scope `admin` may make keys that open another tenant's sessions",
