@@ -15,3 +15,5 @@ if "opentelemetry" not in sys.modules:
         import_module("redis")
     finally:
         del sys.modules["opentelemetry"]
+
+__version__ = "0.1.0"

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import SettingsError
 from app.setting_values import (
+    check_broker_url,
     check_http_url,
     check_redis_url,
     read_local_keys,
@@ -65,6 +66,7 @@ def _checked_by(read: Callable[[T], object]) -> Callable[[T], T]:
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 Name = Annotated[str, Field(min_length=1)]
+BrokerUrl = Annotated[str, AfterValidator(check_broker_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 DataCentreAddress = Annotated[str, AfterValidator(_checked_by(parse_dc_address))]
@@ -97,7 +99,7 @@ class QueueSettings(_Environment):
 
     # URLs with passwords in them: not in a repr.
     redis_url: RedisUrl = Field(repr=False)
-    celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
+    celery_broker_url: BrokerUrl | None = Field(default=None, repr=False)
 
     backup_interval_seconds: Count = 900
 

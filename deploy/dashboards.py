@@ -309,8 +309,10 @@ CUSTODY = Dashboard(
             Panel(
                 title="Age of the active key",
                 unit="s",
-                limit=95 * 86400,
-                queries={"key": "max(telethon_encryption_key_age_seconds)"},
+                queries={
+                    "key": "max(telethon_encryption_key_age_seconds)",
+                    "replaced at": "max(telethon_encryption_key_rotation_seconds)",
+                },
             ),
             Panel(title="Keys unwrapped", unit="ops", queries={"unwraps": _per_second("telethon_key_unwraps_total")}),
             Panel(

@@ -38,8 +38,10 @@ GROUPS = (
             "database_url": "PostgreSQL, `postgresql://user:password@host:5432/database`",
             "database_owner_url": "for `migrate` alone: the role that owns the tables; `DATABASE_URL`'s then owns nothing and "
             "cannot change the audit",
-            "redis_url": "Redis: run it with an append-only file and `noeviction`",
-            "celery_broker_url": "where Celery's messages travel; without it, `REDIS_URL`",
+            "redis_url": "Redis, by `redis://`, `rediss://` or `sentinel://…?master=name`: run it with an append-only file and "
+            "`noeviction`",
+            "celery_broker_url": "where Celery's messages travel: as `REDIS_URL`, or RabbitMQ by `amqp://` or `amqps://`; "
+            "without it, `REDIS_URL`",
         },
     ),
     Group(

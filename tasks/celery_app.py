@@ -14,6 +14,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging
 
+from app.brokers import broker_settings, schedule_settings
 from app.errors import SettingsError
 from app.logs import configure_logs
 from app.settings import QueueSettings, Settings, load_some_settings
@@ -32,17 +33,18 @@ class LatchkeyCelery(Celery):
 
 def make_celery_app(settings: QueueSettings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
+    broker = broker_settings(settings.broker_url)
     app = LatchkeyCelery(
         "latchkey",
-        broker=settings.broker_url,
+        broker=broker["broker_url"],
         include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups", "tasks.retention", "tasks.webhooks"],
     )
     app.settings = settings
     app.config_from_object("celeryconfig")
     app.conf.update(
-        broker_url=settings.broker_url,
-        redbeat_redis_url=settings.redis_url,
         beat_schedule=beat_schedule(settings),
+        **broker,
+        **schedule_settings(settings.redis_url),
     )
     app.steps["worker"].update({Parts, DrainLogins, MetricsServer})
     return app

@@ -5,9 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
+from app.brokers import BROKER_ERRORS
 from app.correlation import message_headers
 from app.errors import AppError, Unavailable
 from app.logins.log_out_key import LOG_OUT_KEY_TASK, log_out_key, sweep_leaving_keys
@@ -48,7 +46,7 @@ def _send_on(task: Any, login_id: str) -> None:
             return
         try:
             task.apply_async(args=(login_id,), task_id=task.request.id, headers=message_headers(), retry=False)
-        except (OperationalError, RedisError, OSError) as exc:
+        except BROKER_ERRORS as exc:
             _broker_is_away.set()
             _log.warning("logins.broker_away", error=type(exc).__name__)
 

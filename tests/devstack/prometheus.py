@@ -22,7 +22,7 @@ FOLDER = ROOT / "deploy" / "prometheus"
 # Metrics that are not ours to declare: the exporter's, Prometheus' own, and the gauges that are read from the database.
 _FOREIGN = re.compile(
     r"up|celery_(active_worker_count|worker_tasks_active|queue_length|task_(sent|succeeded|failed|retried)_total)"
-    r"|telethon_(logins_pending|sessions|validation_lag_seconds|backup_age_seconds|encryption_key_age_seconds)"
+    r"|telethon_(logins_pending|sessions|validation_lag_seconds|backup_age_seconds|encryption_key_(age|rotation)_seconds)"
     r"|telethon_(last_success_timestamp_seconds|webhook_backlog)"
 )
 

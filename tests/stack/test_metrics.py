@@ -44,6 +44,7 @@ _READ = {
     "validation_lag_seconds": set(),
     "backup_age_seconds": set(),
     "encryption_key_age_seconds": set(),
+    "encryption_key_rotation_seconds": set(),
     "last_success_timestamp_seconds": {"task"},
 }
 _KNOWN = {
