@@ -58,8 +58,10 @@ class LoginRows:
         return [taken.get(login_id) for login_id in login_ids]
 
     async def _write_round(self, writes: Sequence[Write]) -> list[int | None]:
-        versions = await self._runtime.in_thread(self._advance_together, writes)
-        return [versions.get(write.login_id) for write in writes]
+        # Of one login one write a round: a second one goes after it, by itself.
+        first = {write.login_id: write for write in reversed(writes)}
+        versions = await self._runtime.in_thread(self._advance_together, list(first.values()))
+        return [versions.get(write.login_id) if first[write.login_id] is write else None for write in writes]
 
     # --- in threads
 
