@@ -59,9 +59,14 @@ class LoginRows:
 
     async def _write_round(self, writes: Sequence[Write]) -> list[int | None]:
         # Of one login one write a round: a second one goes after it, by itself.
-        first = {write.login_id: write for write in reversed(writes)}
-        versions = await self._runtime.in_thread(self._advance_together, list(first.values()))
-        return [versions.get(write.login_id) if first[write.login_id] is write else None for write in writes]
+        first: dict[str, int] = {}
+        for number, write in enumerate(writes):
+            first.setdefault(write.login_id, number)
+        versions = await self._runtime.in_thread(self._advance_together, [writes[number] for number in first.values()])
+        return [
+            versions.get(write.login_id) if first[write.login_id] == number else None
+            for number, write in enumerate(writes)
+        ]
 
     # --- in threads
 
