@@ -7,12 +7,14 @@ secret are sealed before they come here.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
 
 from app.redis_servers import make_async_pool, make_pool
+from app.together import Together
 
 LOGIN_CHANNEL = "latchkey:login-changed"
 """Hints that a login's public state changed: ``{"id", "version"}``. Readers read the row."""
@@ -20,6 +22,9 @@ LOGIN_CHANNEL = "latchkey:login-changed"
 INBOX_CHANNEL = "latchkey:login-inbox"
 """Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, switched, password, code or resend."""
 
+
+ReadValue = Callable[[str], bytes | None]
+"""Reads the value of a key, in as few round trips for many who ask."""
 
 SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
@@ -69,6 +74,20 @@ def make_redis(redis_url: str) -> redis.Redis:
     """A client for threads and greenlets; every call is bounded in time. Answers are bytes."""
     pool = make_pool(redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10)
     return redis.Redis.from_pool(pool)
+
+
+def make_read_value(client: redis.Redis) -> ReadValue:
+    """Bind reads of single values to a client.
+
+    Raises (when called):
+        RedisError: Redis is away.
+    """
+
+    def read_values(keys: list[str]) -> list[bytes | None]:
+        values: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # answers are bytes here
+        return values
+
+    return Together(read_values).ask
 
 
 def make_async_redis(redis_url: str) -> redis.asyncio.Redis:

@@ -16,6 +16,7 @@ from app.readiness import Readiness
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
 from app.tenants.keys import find_barred
+from app.tenants.known_keys import KnownKeys
 from app.tenants.limits import Limits
 from app.tracing import start_tracing
 from web.cross_origin import install_cross_origin
@@ -100,6 +101,7 @@ def _build_parts(core: Core) -> Parts:
 
     return Parts(
         core=core,
+        known_keys=KnownKeys(core.read_row, core.transaction),
         limits=Limits(core.redis),
         watch=LoginWatch(
             make_subscriber=lambda: make_subscriber(core.settings.redis_url),

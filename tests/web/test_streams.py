@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import replace
-
-from sqlalchemy.orm import Session as DatabaseSession
+from typing import Any
 
 from app.core import Core
-from app.database import make_engine, make_transaction
+from app.database import make_engine, make_read_row
 from app.logins.service import Reader, read_login
 from tests.web.callers import Caller
 from tests.web.playing_worker import PlayingWorker
@@ -41,14 +39,14 @@ def test_every_event_is_one_line_of_data(alice: Caller, core: Core) -> None:
 def test_a_stream_outlives_the_database(alice: Caller, core: Core) -> None:
     """A change that cannot be read now is read when the database is back."""
     login = read_login(core, login_id=alice.start_login()["id"], reader=ALICE)
-    away = make_transaction(make_engine("postgresql+psycopg2://x@127.0.0.1:1/x"))
-    transactions = [away, core.transaction]
+    nowhere = make_engine("postgresql+psycopg2://x@127.0.0.1:1/x")
+    reads = [make_read_row(nowhere, alone=nowhere), core.read_row]
 
-    def transaction() -> AbstractContextManager[DatabaseSession]:
-        return transactions.pop(0)()
+    def read_row(statement: Any, key: str | bytes) -> Any:
+        return reads.pop(0)(statement, key)
 
     viewer = Viewer()
-    stream = stream_events(replace(core, transaction=transaction), viewer, login=login, reader=ALICE)
+    stream = stream_events(replace(core, read_row=read_row), viewer, login=login, reader=ALICE)
     assert len(list(_two(stream))) == 2
     viewer.tell(PlayingWorker(core, login.id).finish("expired").version)
     assert next(stream) == ": the database is away\n\n"

@@ -20,6 +20,7 @@ from app.logins.view import LoginView
 from app.tenants.keys import Caller
 from app.tenants.limits import Quota
 from app.tenants.own_settings import check_allowed
+from web.answers import send
 from web.auth import current_caller, current_reader, needs, needs_login_answerer, needs_login_reader
 from web.limits import charge_code
 from web.openapi import answers, answers_problems
@@ -85,22 +86,24 @@ def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
 @needs_login_reader()
 @logins.input(WaitQuery, location="query", arg_name="query")
 @logins.output(LoginView)
-def get(login_id: str, query: WaitQuery) -> LoginView:
+def get(login_id: str, query: WaitQuery) -> Response:
     """Read a login
 
     With `wait`, answers when its version exceeds `version`, when it is final, or when the time is up.
     """
     if query.wait == 0:
-        return read_login(parts().core, login_id=login_id, reader=current_reader())
+        return send(read_login(parts().core, login_id=login_id, reader=current_reader()))
     with ExitStack() as opened:
         viewer, login = _view(login_id, opened)
-        return wait_for_change(
-            parts().core,
-            viewer,
-            login=login,
-            reader=current_reader(),
-            version=query.version,
-            wait_seconds=query.wait,
+        return send(
+            wait_for_change(
+                parts().core,
+                viewer,
+                login=login,
+                reader=current_reader(),
+                version=query.version,
+                wait_seconds=query.wait,
+            )
         )
 
 
