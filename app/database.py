@@ -135,16 +135,22 @@ def make_unpooled_engine(database_url: str) -> Engine:
     )
 
 
+def session_settings(statement_seconds: int = _STATEMENT_SECONDS) -> dict[str, str]:
+    """What PostgreSQL is told for each connection. A pooler drops it, and the role's own settings hold: ``app.grants``."""
+    return {
+        "timezone": "UTC",
+        "statement_timeout": f"{statement_seconds * 1000}",
+        "lock_timeout": f"{_LOCK_SECONDS * 1000}",
+        "idle_in_transaction_session_timeout": f"{_IDLE_IN_TRANSACTION_SECONDS * 1000}",
+    }
+
+
 def _connect_args(statement_seconds: int) -> dict[str, object]:
-    limits = (
-        f"-c statement_timeout={statement_seconds * 1000} -c lock_timeout={_LOCK_SECONDS * 1000} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS * 1000}"
-    )
     return {
         "connect_timeout": 5,
         "application_name": "latchkey",
         "keepalives_idle": 30,
-        "options": f"-c timezone=UTC {limits}",
+        "options": " ".join(f"-c {name}={value}" for name, value in session_settings(statement_seconds).items()),
     }
 
 

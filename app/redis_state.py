@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 import redis.asyncio
 
+from app.redis_servers import make_async_pool, make_pool
 from app.together import Together
 
 LOGIN_CHANNEL = "latchkey:login-changed"
@@ -71,10 +72,8 @@ _CONNECTIONS = 50
 
 def make_redis(redis_url: str) -> redis.Redis:
     """A client for threads and greenlets; every call is bounded in time. Answers are bytes."""
-    pool = redis.BlockingConnectionPool.from_url(
-        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
-    )
-    return redis.Redis(connection_pool=pool)
+    pool = make_pool(redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10)
+    return redis.Redis.from_pool(pool)
 
 
 def make_read_value(client: redis.Redis) -> ReadValue:
@@ -93,20 +92,18 @@ def make_read_value(client: redis.Redis) -> ReadValue:
 
 def make_async_redis(redis_url: str) -> redis.asyncio.Redis:
     """A client for the loop thread, with the same bounds."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
-    )
+    pool = make_async_pool(redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10)
     return redis.asyncio.Redis.from_pool(pool)
 
 
 def make_subscriber(redis_url: str) -> redis.Redis:
     """A client whose reads may wait: for pub/sub only."""
-    return redis.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
+    return redis.Redis.from_pool(make_pool(redis_url, **_OPTIONS, socket_timeout=30))
 
 
 def make_async_subscriber(redis_url: str) -> redis.asyncio.Redis:
     """A client on the loop thread whose reads may wait: for pub/sub only."""
-    return redis.asyncio.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
+    return redis.asyncio.Redis.from_pool(make_async_pool(redis_url, **_OPTIONS, socket_timeout=30))
 
 
 def login_lock_key(login_id: str) -> str:
@@ -117,6 +114,11 @@ def login_lock_key(login_id: str) -> str:
 def login_qr_key(login_id: str) -> str:
     """The current login token, sealed; expires with the token."""
     return f"latchkey:login:{login_id}:qr"
+
+
+def login_origin_key(login_id: str) -> str:
+    """Which request the login came from, for its log lines; lives a little longer than the login."""
+    return f"latchkey:login-origin:{login_id}"
 
 
 def login_inbox_key(login_id: str, what: str) -> str:

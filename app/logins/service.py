@@ -177,10 +177,11 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """
     with core.transaction() as db:
         login = find_readable(db, login_id=login_id, reader=reader)
-        actor = reader.actor or "login-secret"
+        actor, before = reader.actor or "login-secret", login.status
         ended = end_from_outside(db, login_id=login.id, status="cancelled", actor=actor)
         if ended is None:
             raise Conflict("This login is over already; look at its status.", code="login_final")
+    core.metrics.auth_qr_lost.labels(tenant_id=ended.tenant_id, status=before, end="cancelled").inc()
     _hint(core, ended, inbox="cancelled")
     return show_login(core, ended, reader=reader)
 

@@ -66,6 +66,12 @@ class CodeView(BaseModel):
         default=None, description="The e-mail address with its middle hidden, or how the caller's number looks."
     )
     attempts_left: int
+    next_delivery: str | None = Field(
+        default=None, description="By which way it comes when it is asked for once more, if Telegram says so."
+    )
+    resend_at: Timestamp | None = Field(
+        default=None, description="From when on it is time to ask for it once more, if Telegram says so."
+    )
     no_other_way: bool | None = Field(
         default=None,
         description="True: Telegram was asked to send the code once more, and has no way that can be answered.",

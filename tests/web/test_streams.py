@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -56,3 +57,23 @@ def test_a_stream_outlives_the_database(alice: Caller, core: Core) -> None:
 def _two(stream: Iterator[str]) -> Iterator[str]:
     yield next(stream)
     yield next(stream)
+
+
+def test_each_new_code_comes_drawn_before_the_login_that_has_it(alice: Caller, core: Core) -> None:
+    """To who asks for that, and once for each code, however often its login changes."""
+    login_id = alice.start_login()["id"]
+    worker, reader = PlayingWorker(core, login_id), ALICE
+    viewer = Viewer()
+    url = worker.publish_qr()
+    login = read_login(core, login_id=login_id, reader=reader)
+    stream = stream_events(core, viewer, login=login, reader=reader, draw=lambda url: f"<svg>{url}</svg>")
+    next(stream)
+    assert next(stream) == f"event: qr\ndata: {json.dumps({'url': url, 'svg': f'<svg>{url}</svg>'})}\n\n"
+    assert next(stream).startswith("event: login\n")
+    worker.advance(retry_after_at=None)
+    viewer.tell(worker.advance(retry_after_at=None))
+    assert next(stream).startswith("event: login\n")
+    newer = worker.publish_qr()
+    viewer.tell(read_login(core, login_id=login_id, reader=reader).version)
+    assert newer in next(stream)
+    assert f'"{newer}"' in next(stream)
