@@ -52,7 +52,7 @@ def main(names: list[str]) -> int:
         results = {figure: value for figure, value in results.items() if value["command"] != command} | figures
         RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
         console.print(_table(name, figures, time.monotonic() - began))
-    write_page(results)
+    write_page(json.loads(RESULTS.read_text()))  # in the order that the file has them
     return failed
 
 
