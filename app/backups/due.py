@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import ColumnClause, DateTime, Integer, Text, column, func, select, update, values
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import load_only
 
 from app.backups.authentic import Signer
 from app.backups.content import PERSONAL, Content, SessionContent, TenantContent, Tombstone, encode
@@ -26,6 +27,9 @@ from app.logs import get_logger
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
 from app.vault.sealing import Place
+
+_BESIDE = ("tenant_id", "key_id", "session_sealed", "proxy_sealed", "backed_up_at", "client_metadata")
+_WANTED = [getattr(TelegramSession, name) for name in (*(SessionContent.model_fields.keys() - {"metadata"}), *_BESIDE)]
 
 _Row = TypeVar("_Row", Tenant, EncryptionKey)
 
@@ -80,7 +84,11 @@ def after_last(now: datetime, last: datetime | None) -> datetime:
 def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     """The next due sessions after an id, in the order of ids. Locks nothing: a backup makes nobody wait."""
     sessions = db.scalars(
-        select(TelegramSession).where(_IS_DUE, TelegramSession.id > after).order_by(TelegramSession.id).limit(limit)
+        select(TelegramSession)
+        .where(_IS_DUE, TelegramSession.id > after)
+        .order_by(TelegramSession.id)
+        .limit(limit)
+        .options(load_only(*_WANTED, raiseload=True))
     ).all()
     # Not joined: the few tenants and keys would come with each of the sessions.
     tenants = _read(db, Tenant, {session.tenant_id for session in sessions})
