@@ -189,7 +189,7 @@ def test_many_deaths_among_very_many_sessions_are_no_reason_to_pause(stage: Stag
     """A tenth of those that were asked must be dead: an installation of a million sessions loses some every minute."""
     let_many_die(stage)
     for _ in range(round(MANY_DEATHS / SHARE_OF_DEATHS)):
-        note_answer(stage.core)
+        stage.parts.runtime.run(note_answer(stage.parts.rounds))
     session_id = stage.connect()
     deny(stage, session_id)
     assert stage.validate(session_id) == {"denied": 1}

@@ -59,8 +59,7 @@ def test_a_batch_that_finds_no_room_goes_back_at_once(stage: Stage, tasks: Modul
         assert stage.row(late).lease_id is None
         for each in running:
             each.result(20)
-    assert stage.counted("ok") == ROOM
-    tasks.validate_session_batch(again_at.isoformat(), late)
+    tasks.validate_session_batch(again_at.isoformat(), late)  # unless one that got free took it, for then it was due
     assert stage.counted("ok") == ROOM + 1
 
 
