@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnExpressionArgument
+from sqlalchemy import ColumnExpressionArgument, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -101,7 +101,9 @@ def hold_session(
             conditions=conditions,
             lease_purpose=reason,
         )
-        return None if row is None else _open(core, db, row, reason=reason, until=until)
+        if row is None:
+            return None
+        return _open(core, db, row, db.get_one(Tenant, row.tenant_id), reason=reason, until=until)
 
     return transact(core.transaction, core.keyring, take_and_open)
 
@@ -135,7 +137,9 @@ def hold_sessions(
             conditions=conditions,
             lease_purpose=reason,
         )
-        return [_open(core, db, row, reason=reason, until=until) for row in rows]
+        tenant_ids = {row.tenant_id for row in rows}
+        tenants = {each.id: each for each in db.scalars(select(Tenant).where(Tenant.id.in_(tenant_ids)))}
+        return [_open(core, db, row, tenants[row.tenant_id], reason=reason, until=until) for row in rows]
 
     return transact(core.transaction, core.keyring, take_and_open)
 
@@ -168,8 +172,9 @@ def release_session(core: Core, held: HeldSession, **changes: Any) -> TelegramSe
         return release_held(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
 
 
-def _open(core: Core, db: DatabaseSession, row: TelegramSession, *, reason: str, until: float) -> HeldSession:
-    tenant = db.get_one(Tenant, row.tenant_id)
+def _open(
+    core: Core, db: DatabaseSession, row: TelegramSession, tenant: Tenant, *, reason: str, until: float
+) -> HeldSession:
     text = open_locked_session(db, keyring=core.keyring, row=row, actor=core.actor, reason=reason)
     try:
         auth_key, data_centre = read_string_session(text)

@@ -31,11 +31,11 @@ _SLICE_SECONDS = 10  # answers are only counted, so many to a slice of time
 _log = get_logger(__name__)
 
 
-async def note_answer(rounds: RedisRounds) -> None:
-    """Count a session that Telegram said is alive."""
+async def note_answers(rounds: RedisRounds, count: int) -> None:
+    """Count sessions that Telegram said are alive."""
     key = recent_answers_key(_slice_now())
     try:
-        await rounds.do_all(("INCR", key), ("EXPIRE", key, WITHIN_SECONDS + _SLICE_SECONDS))
+        await rounds.do_all(("INCRBY", key, count), ("EXPIRE", key, WITHIN_SECONDS + _SLICE_SECONDS))
     except (RedisError, OSError):
         return  # the next denial finds Redis away, too
 

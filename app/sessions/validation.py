@@ -36,7 +36,7 @@ from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
 from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, release_session
 from app.sessions.locating import locate_session
-from app.sessions.mass_death import is_paused, note_answer, note_death
+from app.sessions.mass_death import is_paused, note_death
 from app.sessions.planning import plan_batch, put_back
 from app.sessions.schedule import next_slot
 from app.sessions.validation_rows import ValidationRows
@@ -89,7 +89,7 @@ async def validate_batch(
     """
     outcomes: Counter[ValidationOutcome] = Counter()
     waiting = iter(session_ids)
-    rows, paused = ValidationRows(core, telegram.runtime, ticket=ticket), False
+    rows, paused = ValidationRows(core, telegram, ticket=ticket), False
     stop_at = time.monotonic() + START_SECONDS if stop_at is None else stop_at
 
     async def work() -> None:
@@ -204,7 +204,6 @@ async def _examine(
     except AppError as exc:
         _log.warning("validation.refused", session_id=held.row.id, detail=exc.detail)
         return await in_thread(found_nothing, core, held, outcome="refused")
-    await note_answer(telegram.rounds)
     return await rows.found_alive(held, account)
 
 

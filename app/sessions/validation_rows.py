@@ -17,13 +17,14 @@ from app.gathering import Gathering
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account
 from app.sessions.holding import HeldSession, hold_session, hold_sessions
+from app.sessions.mass_death import note_answers
 from app.sessions.store import OWN_HOLDER_PREFIX
 from app.sessions.verdicts import FoundAlive, ValidationOutcome, found_alive, found_alive_together, found_as_it_was
-from app.telegram.runtime import LoopThread
+from app.telegram.process import TelegramParts
 from app.vault.wrapping import KeyUnavailable
 
 _HOLDER = OWN_HOLDER_PREFIX + "validator"
-_COMPANY_SECONDS = 0.05
+_COMPANY_SECONDS = 0.15
 """Answers of Telegram come one by one; so long a verdict waits for others. Its session is leased for that much longer."""
 
 
@@ -34,9 +35,10 @@ class ValidationRows:
         ticket: what the batch's sessions were planned with.
     """
 
-    def __init__(self, core: Core, runtime: LoopThread, *, ticket: datetime) -> None:
+    def __init__(self, core: Core, telegram: TelegramParts, *, ticket: datetime) -> None:
         self._core = core
-        self._runtime = runtime
+        self._runtime = telegram.runtime
+        self._redis = telegram.rounds
         self._asked_for: dict[str, Any] = {
             "holder": _HOLDER,
             "reason": "validation",
@@ -56,13 +58,15 @@ class ValidationRows:
         return held or await self._runtime.in_thread(hold_session, self._core, session_id=session_id, **self._asked_for)
 
     async def found_alive(self, held: HeldSession, account: Account) -> ValidationOutcome:
-        """Write down that a session lives, and give it up (``app.sessions.verdicts``).
+        """Count that a session lives, write it down, and give the session up (``app.sessions.verdicts``).
 
         Raises:
             Unavailable: PostgreSQL is away; nothing was written.
         """
         found = FoundAlive(held, account)
-        if found_as_it_was(found) and await self._verdicts.ask(found):
+        if not found_as_it_was(found):
+            await note_answers(self._redis, 1)
+        elif await self._verdicts.ask(found):
             return "ok"
         return await self._runtime.in_thread(found_alive, self._core, held, account)
 
@@ -72,6 +76,7 @@ class ValidationRows:
 
     async def _write_round(self, found: Sequence[FoundAlive]) -> list[bool]:
         await asyncio.sleep(_COMPANY_SECONDS)
+        await note_answers(self._redis, len(found))
         written = await self._runtime.in_thread(found_alive_together, self._core, found)
         return [each.held.row.id in written for each in found]
 

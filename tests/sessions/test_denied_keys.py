@@ -11,7 +11,7 @@ from app.clock import utc_now
 from app.errors import Conflict
 from app.redis_state import VALIDATOR_PAUSED_KEY
 from app.sessions.leases import release_lease, renew_lease
-from app.sessions.mass_death import MANY_DEATHS, SHARE_OF_DEATHS, note_answer, note_death
+from app.sessions.mass_death import MANY_DEATHS, SHARE_OF_DEATHS, note_answers, note_death
 from app.sessions.planning import plan_validations, validate_soon
 from tests.sessions.stage import Stage
 
@@ -189,7 +189,7 @@ def test_many_deaths_among_very_many_sessions_are_no_reason_to_pause(stage: Stag
     """A tenth of those that were asked must be dead: an installation of a million sessions loses some every minute."""
     let_many_die(stage)
     for _ in range(round(MANY_DEATHS / SHARE_OF_DEATHS)):
-        stage.parts.runtime.run(note_answer(stage.parts.rounds))
+        stage.parts.runtime.run(note_answers(stage.parts.rounds, 1))
     session_id = stage.connect()
     deny(stage, session_id)
     assert stage.validate(session_id) == {"denied": 1}
