@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, update
@@ -153,6 +154,7 @@ def _send(core: Core, session_ids: Sequence[str], *, ticket: datetime) -> None:
         put_back(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
 
 
+@lru_cache(maxsize=16)
 def due_sessions(*, limit: int) -> Select[str]:
     """Ids of sessions whose turn it is, the tenants in turn, less those that another planner has in hand."""
     return in_turn(

@@ -120,9 +120,17 @@ async def validate_what_is_due(
         await validate_batch(
             core, telegram, session_ids=session_ids, ticket=ticket, log_in_again=log_in_again, stop_at=stop_at
         )
-        ticket, session_ids = await telegram.runtime.in_thread(plan_batch, core)
+        ticket, session_ids = await _plan_next(core, telegram)
     if session_ids:
         await telegram.runtime.in_thread(put_back, core, session_ids, ticket=ticket)
+
+
+async def _plan_next(core: Core, telegram: TelegramParts) -> tuple[datetime, list[str]]:
+    ticket, session_ids = await telegram.runtime.in_thread(plan_batch, core)
+    if not session_ids:  # nothing is due, or another worker was planning the very same sessions
+        await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # spreads load only
+        ticket, session_ids = await telegram.runtime.in_thread(plan_batch, core)
+    return ticket, session_ids
 
 
 async def _validate(
