@@ -33,7 +33,7 @@ up: $(INSTALLED) ## Run the whole stack until Ctrl-C (RUN_DIR=.run2 for a second
 
 .PHONY: test
 test: $(INSTALLED) ## Run the whole test suite, three files at a time, for tests wait more than they work (JOBS=n for others, JOBS=0 for one after the other)
-	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not engines" -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: load
 load: $(INSTALLED) ## Run the load test: 2,000 logins in one worker, 200 scans at once (4 min)
@@ -75,9 +75,9 @@ docs: $(INSTALLED) ## Build the documentation into site/: open site/index.html
 	@echo "site/index.html (with its search: $(BIN)/python -m mkdocs serve)"
 
 .PHONY: screenshots
-screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page, and of the sandbox's phone (needs chromium), into docs/screenshots
+screenshots: $(INSTALLED) ## Take a picture of each state of the hosted page, of the API reference and of the sandbox's phone (needs chromium), into docs/screenshots
 	@SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest -q -n 0 tests/web/test_page_states.py tests/web/test_page_languages.py \
-	  tests/web/test_mini_app_page.py tests/web/test_widget.py tests/sandbox/test_phone_page.py
+	  tests/web/test_mini_app_page.py tests/web/test_widget.py tests/web/test_docs.py tests/sandbox/test_phone_page.py
 
 .PHONY: format
 format: $(INSTALLED) ## Format the code and mend what can be mended
@@ -99,6 +99,14 @@ sbom: $(INSTALLED) ## Write what the image is made of into sbom.cdx.json (Cyclon
 audit: $(INSTALLED) ## Look up known vulnerabilities of what is pinned (asks PyPI's advisory database)
 	@$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.txt
 
+.PHONY: release
+release: $(INSTALLED) ## Check that the tree is a release and build it into dist/ (VERSION=0.1.0; TAG=1 tags it; pushes nothing)
+	@$(BIN)/python -m deploy.release $(or $(VERSION),$(error say which: make release VERSION=0.1.0)) $(if $(TAG),--tag)
+
+.PHONY: version
+version: $(INSTALLED) ## Write another version wherever it stands (VERSION=0.2.0)
+	@$(BIN)/python -m deploy.release --set $(or $(VERSION),$(error say which: make version VERSION=0.2.0))
+
 .PHONY: pin-images
 pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile to their digests (asks their registries)
 	@$(BIN)/python -m deploy.pin_images
@@ -106,6 +114,14 @@ pin-images: $(INSTALLED) ## Pin the images of docker-compose.yml and Dockerfile 
 .PHONY: kubernetes
 kubernetes: $(INSTALLED) ## Write the alerts into deploy/kubernetes for the Prometheus operator
 	@$(BIN)/python -m deploy.kubernetes_alerts
+
+.PHONY: dashboards
+dashboards: $(INSTALLED) ## Write Grafana's dashboards from deploy/dashboards.py
+	@$(BIN)/python -m deploy.dashboards
+
+.PHONY: pictures
+pictures: $(INSTALLED) ## Draw each dashboard for the documentation, from a stack in use (needs Prometheus; 7 min)
+	@$(BIN)/python -m docsite.dashboards
 
 define NEW_REVISION
 import os, sys
@@ -126,10 +142,15 @@ install: $(INSTALLED) ## Install what the other targets need into .venv
 prometheus: ## Unpack Debian's Prometheus into .prometheus, with which the tests try the alerts (needs apt-get)
 	@deploy/prometheus/unpack.sh
 
+.PHONY: engines
+engines: $(INSTALLED) ## Unpack Debian's RabbitMQ, Redis and PostgreSQL with TLS and PgBouncer into .engines, and log people in with each (needs apt-get)
+	@[ -d .engines/usr ] || devstack/unpack_engines.sh || echo "no servers from Debian's packages: their tests are left out"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/engines $(ARGS)
+
 .PHONY: clean
 clean: ## Remove the environments, the local stack's data and every cache
 	@if [ -f $(RUN_DIR)/postgres.home ]; then rm -rf "$$(cat $(RUN_DIR)/postgres.home)"; fi
-	@rm -rf .venv .venv-exporter .venv-image .prometheus site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
+	@rm -rf .venv .venv-exporter .venv-image .prometheus .engines dist site $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/sessions/libraries/node_modules
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import text
 
-from app import migrations
 from app.core import Core
 from app.errors import AppError
 from app.readiness import Check
@@ -20,10 +21,9 @@ class _Down(AppError):
 
 def make_checks(core: Core) -> dict[str, Check]:
     """Name each dependency with the cheapest question that a working one answers."""
-    head = migrations.head_revision()
     return {
         "postgres": Check(lambda: _ask_postgres(core)),
-        "migrations": Check(lambda: _ask_migrations(core, head)),
+        "migrations": Check(lambda: _ask_migrations(core)),
         "redis": Check(lambda: _ask_redis(core)),
         "keys": Check(lambda: _ask_keys(core)),
         # Logins wait in their queue until a worker comes, so that the web can do without one for a while.
@@ -37,12 +37,22 @@ def _ask_postgres(core: Core) -> str:
     return "answers"
 
 
-def _ask_migrations(core: Core, head: str | None) -> str:
+def _ask_migrations(core: Core) -> str:
+    from app import migrations  # Alembic takes a quarter of a second, which a start need not wait for
+
+    head = _head_revision()
     with core.engine.connect() as connection:
         current = migrations.current_revision(connection)
     if migrations.is_behind(current, head=head):
         raise _Down(f"The database is at revision {current}, this version needs {head}: run python -m app migrate.")
     return f"revision {current}"
+
+
+@cache
+def _head_revision() -> str | None:
+    from app import migrations
+
+    return migrations.head_revision()
 
 
 def _ask_redis(core: Core) -> str:

@@ -14,10 +14,10 @@ import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from app.database import Transaction, make_engine, make_transaction, make_unpooled_engine
+from app.database import ReadRow, Transaction, make_engine, make_read_row, make_transaction, make_unpooled_engine
 from app.dispatch import Dispatch
 from app.metrics import Metrics, make_metrics
-from app.redis_state import make_redis
+from app.redis_state import ReadValue, make_read_value, make_redis
 from app.settings import Settings
 from app.vault.keyring import KeyRing
 from app.vault.providers import make_key_provider
@@ -34,7 +34,9 @@ class Core:
     actor: str
     engine: Engine
     transaction: Transaction
+    read_row: ReadRow
     redis: redis.Redis
+    read_value: ReadValue
     metrics: Metrics
     registry: CollectorRegistry
     keyring: KeyRing
@@ -55,6 +57,7 @@ def build_core(
     registry = CollectorRegistry()
     metrics = make_metrics(registry, max_tenants=settings.metrics_max_tenants)
     engine = make_engine(settings.database_url, pool_size=pool_size, statement_seconds=statement_seconds)
+    alone = make_engine(settings.database_url, pool_size=0, statement_seconds=statement_seconds, autocommit=True)
     transaction = make_transaction(engine)
     actor = f"{role}@{socket.gethostname()}:{os.getpid()}"
     keyring = KeyRing(
@@ -63,12 +66,15 @@ def build_core(
         metrics=metrics,
         actor=actor,
     )
+    client = make_redis(settings.redis_url)
     return Core(
         settings=settings,
         actor=actor,
         engine=engine,
         transaction=transaction,
-        redis=make_redis(settings.redis_url),
+        read_row=make_read_row(engine, alone=alone),
+        redis=client,
+        read_value=make_read_value(client),
         metrics=metrics,
         registry=registry,
         keyring=keyring,

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from psycopg2 import OperationalError as ConnectionDied
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Engine,
+    LargeBinary,
+    NullPool,
+    Row,
+    Select,
+    Text,
+    any_,
+    bindparam,
+    create_engine,
+    event,
+)
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from app.errors import Unavailable
+from app.together import Together
 
 Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 """Opens a transaction: commits when the block ends well, rolls back when it raises."""
+
+ReadRow = Callable[[Select[*tuple[Any, ...]], str | bytes], Row[*tuple[Any, ...]] | None]
+"""Reads a row by its key, which is the statement's first column: in one round trip, and as few for many who ask at once."""
+
+KEYS = any_(bindparam("keys", type_=ARRAY(Text)))
+BYTES_KEYS = any_(bindparam("keys", type_=ARRAY(LargeBinary)))
+"""What a statement for ``ReadRow`` compares its key with: a text, or bytes."""
 
 
 _STATEMENT_SECONDS = 30
 _LOCK_SECONDS = 10  # whoever waits that long for a row hears Unavailable, and comes again
 _IDLE_IN_TRANSACTION_SECONDS = 30  # a process that was stopped inside a transaction lets its locks go
+_SPARE_CONNECTIONS = (
+    4  # kept as well: what overflows a pool is opened and closed for each use, which costs more than the use
+)
+_PING_AFTER_SECONDS = 5.0  # of idleness: a network that forgot a connection says nothing, so it is asked
 
 
 @dataclass
@@ -36,22 +67,61 @@ _whole_here: ContextVar[_Whole | None] = ContextVar("the transaction that takes 
 _open_here: ContextVar[bool] = ContextVar("a transaction is open here", default=False)
 
 
-def make_engine(database_url: str, *, pool_size: int = 8, statement_seconds: int = _STATEMENT_SECONDS) -> Engine:
+def make_engine(
+    database_url: str,
+    *,
+    pool_size: int = 8,
+    statement_seconds: int = _STATEMENT_SECONDS,
+    autocommit: bool = False,
+) -> Engine:
     """Make the process's engine.
 
     A connection that PostgreSQL dropped (a restart) is replaced before use; a server that accepts and stays silent is
     given up after 5 s, a statement after ``statement_seconds``, so that no caller hangs for ever.
+
+    Args:
+        autocommit: each statement is a transaction of its own, which spares it two round trips.
     """
-    return create_engine(
+    engine = create_engine(
         database_url,
-        pool_size=pool_size,
-        max_overflow=4,
+        pool_size=pool_size + _SPARE_CONNECTIONS,
+        max_overflow=0,
         pool_timeout=10,
-        pool_pre_ping=True,
+        pool_use_lifo=True,  # what was used last is the least likely to have died since
         hide_parameters=True,  # an error's message goes to the log
         pool_recycle=1800,
         connect_args=_connect_args(statement_seconds),
+        **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
     )
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", partial(_refuse_dead, engine.dialect.do_ping))
+    return engine
+
+
+def _note_use(_connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info["used_at"] = time.monotonic()
+
+
+def _refuse_dead(
+    ping: Callable[[DBAPIConnection], bool], connection: DBAPIConnection, record: ConnectionPoolEntry, _: object
+) -> None:
+    """Make sure that a connection lives, without a round trip if it was used a moment ago.
+
+    A server that ends a connection says so on it, and to read what has come in costs no waiting.
+
+    Raises:
+        InvalidatePoolError: it is dead, so the others that are idle may be as well; the pool opens a new one.
+    """
+    used_at = record.info.get("used_at")
+    if used_at is None:
+        return  # it was opened just now
+    try:
+        connection.poll()
+        connection.poll()  # the first may have read the server's last words only, and not yet the end
+        if time.monotonic() - used_at > _PING_AFTER_SECONDS:
+            ping(connection)
+    except ConnectionDied as exc:
+        raise InvalidatePoolError from exc
 
 
 def make_unpooled_engine(database_url: str) -> Engine:
@@ -65,16 +135,22 @@ def make_unpooled_engine(database_url: str) -> Engine:
     )
 
 
+def session_settings(statement_seconds: int = _STATEMENT_SECONDS) -> dict[str, str]:
+    """What PostgreSQL is told for each connection. A pooler drops it, and the role's own settings hold: ``app.grants``."""
+    return {
+        "timezone": "UTC",
+        "statement_timeout": f"{statement_seconds * 1000}",
+        "lock_timeout": f"{_LOCK_SECONDS * 1000}",
+        "idle_in_transaction_session_timeout": f"{_IDLE_IN_TRANSACTION_SECONDS * 1000}",
+    }
+
+
 def _connect_args(statement_seconds: int) -> dict[str, object]:
-    limits = (
-        f"-c statement_timeout={statement_seconds * 1000} -c lock_timeout={_LOCK_SECONDS * 1000} "
-        f"-c idle_in_transaction_session_timeout={_IDLE_IN_TRANSACTION_SECONDS * 1000}"
-    )
     return {
         "connect_timeout": 5,
         "application_name": "latchkey",
         "keepalives_idle": 30,
-        "options": f"-c timezone=UTC {limits}",
+        "options": " ".join(f"-c {name}={value}" for name, value in session_settings(statement_seconds).items()),
     }
 
 
@@ -99,6 +175,34 @@ def make_transaction(engine: Engine) -> Transaction:
             yield db
 
     return transaction
+
+
+def make_read_row(engine: Engine, *, alone: Engine) -> ReadRow:
+    """Make reads of single rows: of what is committed, or written by the ``one_transaction`` that the reader is in.
+
+    Args:
+        engine: whose transactions a reader may be in.
+        alone: its connections commit by themselves; there is one read of each statement at a time.
+
+    Raises (when called):
+        Unavailable: PostgreSQL cannot be reached.
+    """
+    reads: dict[Select[*tuple[Any, ...]], Together[str | bytes, Row[*tuple[Any, ...]] | None]] = {}
+
+    def read_rows(statement: Select[*tuple[Any, ...]], keys: list[str | bytes]) -> list[Row[*tuple[Any, ...]] | None]:
+        with alone.connect() as connection:
+            rows = {row[0]: row for row in connection.execute(statement, {"keys": keys})}
+        return [rows.get(key) for key in keys]
+
+    def read_row(statement: Select[*tuple[Any, ...]], key: str | bytes) -> Row[*tuple[Any, ...]] | None:
+        whole = _whole_here.get()
+        with unavailable_when_away():
+            if whole is not None and whole.engine is engine:
+                return whole.connection.execute(statement, {"keys": [key]}).one_or_none()
+            together = reads.get(statement) or reads.setdefault(statement, Together(partial(read_rows, statement)))
+            return together.ask(key)
+
+    return read_row
 
 
 @contextmanager

@@ -5,15 +5,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 from celery import Celery
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
+from app.brokers import BROKER_ERRORS, broker_settings, is_rabbitmq
+from app.correlation import message_headers
 from app.database import after_commit
 from app.logs import get_logger
 from app.settings import Settings
+from app.tracing import span, trace_headers
 
 _log = get_logger(__name__)
 
@@ -34,8 +36,13 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
 
     def send(task: str, *args: str, countdown_seconds: float) -> bool:
         try:
-            celery_app.send_task(task, args=args, countdown=countdown_seconds or None, retry=False)
-        except (OperationalError, RedisError, OSError) as exc:
+            # The instrumentation of Celery makes the span of a task that this process knows.
+            with nullcontext() if task in celery_app.tasks else span(f"send/{task}", kind="PRODUCER"):
+                headers = message_headers() | trace_headers()
+                celery_app.send_task(
+                    task, args=args, countdown=countdown_seconds or None, headers=headers, **_again(celery_app)
+                )
+        except BROKER_ERRORS as exc:
             _log.warning("dispatch.deferred", task=task, error=type(exc).__name__)
             return False
         return True
@@ -43,8 +50,17 @@ def make_dispatch(celery_app: Celery) -> Dispatch:
     return dispatch
 
 
+def _again(celery_app: Celery) -> dict[str, Any]:
+    """Whether to try twice: only a use shows that RabbitMQ has closed a connection. Redis' client sees to that itself."""
+    if not is_rabbitmq(celery_app.conf.broker_write_url):
+        return {"retry": False}
+    return {"retry": True, "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_step": 0}}
+
+
 def make_producer(settings: Settings) -> Celery:
     """A Celery app that can only send: for processes that run no tasks themselves (``web``, the command line)."""
-    producer = Celery("latchkey-producer", broker=settings.broker_url, set_as_current=False)
+    broker = broker_settings(settings.broker_url)
+    producer = Celery("latchkey-producer", broker=broker["broker_url"], set_as_current=False)
     producer.config_from_object("celeryconfig")
+    producer.conf.update(broker)
     return producer

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -44,7 +45,8 @@ class Gathering(Generic[Question, Reply]):
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, reply))
         if self._rounds is None:
-            self._rounds = asyncio.create_task(self._go_round())
+            # In a context of its own: what it logs is not about whoever happened to ask first, nor a part of their trace.
+            self._rounds = asyncio.create_task(self._go_round(), context=Context())
         return await reply
 
     async def _go_round(self) -> None:

@@ -6,10 +6,15 @@ The service reads and writes every table; of the audit it may only add rows, and
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ProgrammingError
 
+from app.database import session_settings
 from app.errors import SettingsError
+from app.logs import get_logger
+
+_log = get_logger(__name__)
 
 APPEND_ONLY = {"audit_events": "at", "audit_seals": "last_event_at"}
 """Tables that are only ever added to, each with the column that says how old a row is."""
@@ -37,7 +42,22 @@ def grant_service_role(engine: Engine, *, service_url: str, audit_retention_days
             connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN PASSWORD {_literal(url)}")
         for statement in _statements(role, audit_retention_days):
             connection.exec_driver_sql(statement)
+        _bound(connection, role)
     return url.username
+
+
+def _bound(connection: Connection, role: str) -> None:
+    """Bound what the role does where nobody else does: a pooler drops what a connection asks for.
+
+    Who may not change the role leaves it as it is; the doctor says so where it matters.
+    """
+    database = connection.dialect.identifier_preparer.quote(str(connection.engine.url.database))
+    try:
+        with connection.begin_nested():
+            for name, value in session_settings().items():
+                connection.exec_driver_sql(f"ALTER ROLE {role} IN DATABASE {database} SET {name} = '{value}'")
+    except ProgrammingError as exc:
+        _log.warning("migrate.role_not_bounded", role=role, error=str(exc.orig).strip())
 
 
 def _literal(url: URL) -> str:

@@ -26,9 +26,12 @@ class Metrics:
     tenants: TenantLabels
     auth_qr_start: TenantCounter
     auth_qr_published: TenantCounter
+    auth_qr_scanned: TenantCounter
+    auth_qr_password: TenantCounter
     auth_qr_success: TenantCounter
     auth_qr_expired: TenantCounter
     auth_qr_failed: TenantCounter
+    auth_qr_lost: TenantCounter
     auth_qr_reused: TenantCounter
     auth_qr_resumed: TenantCounter
     auth_qr_timeout: TenantCounter
@@ -87,9 +90,17 @@ def make_metrics(registry: CollectorRegistry | None = None, *, max_tenants: int 
         tenants=tenants,
         auth_qr_start=by_tenant("auth_qr_start", "Logins started."),
         auth_qr_published=by_tenant("auth_qr_published", "Logins whose first QR code was published."),
+        auth_qr_scanned=by_tenant("auth_qr_scanned", "Logins whose code somebody scanned, or typed."),
+        auth_qr_password=by_tenant("auth_qr_password", "Logins that came to ask for a 2FA password."),
         auth_qr_success=by_tenant("auth_qr_success", "Logins that ended authorized."),
         auth_qr_expired=by_tenant("auth_qr_expired", "Logins that ended expired."),
         auth_qr_failed=by_tenant("auth_qr_failed", "Logins that ended failed.", reason=known.LOGIN_FAILURE_REASONS),
+        auth_qr_lost=by_tenant(
+            "auth_qr_lost",
+            "Logins that ended without a session and without another in their place, by the status that they had.",
+            status=known.LIVE_STATUSES,
+            end=known.LOSING_ENDS,
+        ),
         auth_qr_reused=by_tenant("auth_qr_reused", "Logins answered with an active session."),
         auth_qr_resumed=by_tenant("auth_qr_resumed", "Logins that a worker took over on their auth key."),
         auth_qr_timeout=by_tenant("auth_qr_timeout", "Telegram calls of logins that ran into their time limit."),

@@ -35,6 +35,8 @@ LOGIN_FAILURE_REASONS = (
     "telegram_unavailable",
     "internal_error",
 )
+LIVE_STATUSES = ("queued", "waiting_for_scan", "code_required", "password_required")
+LOSING_ENDS = ("expired", "failed", "cancelled")
 VALIDATION_OUTCOMES = (
     "ok",
     "invalid",

@@ -33,6 +33,7 @@ from app.redis_state import SESSION_COUNTS_KEY
 
 _MANY_SESSIONS = 50_000
 _COUNTED_EVERY_SECONDS = 60
+_DAY_SECONDS = 86_400
 
 
 class StateCollector(Collector):
@@ -43,15 +44,23 @@ class StateCollector(Collector):
 
     Args:
         tenants: which tenants have a label of their own.
+        rotation_days: the age at which a data encryption key is replaced: ``KEY_ROTATION_DAYS``.
         backed_up: whether there is a bucket; without one a backup has no age.
     """
 
     def __init__(
-        self, transaction: Transaction, cache: redis.Redis, *, tenants: TenantLabels, backed_up: bool = True
+        self,
+        transaction: Transaction,
+        cache: redis.Redis,
+        *,
+        tenants: TenantLabels,
+        rotation_days: float,
+        backed_up: bool = True,
     ) -> None:
         self._transaction = transaction
         self._cache = cache
         self._tenants = tenants
+        self._rotation_days = rotation_days
         self._backed_up = backed_up
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
@@ -67,6 +76,11 @@ class StateCollector(Collector):
                 "task",
                 read_successes(self._cache),
             )
+        yield _gauge(
+            "encryption_key_rotation_seconds",
+            "The age at which a data encryption key is replaced.",
+            self._rotation_days * _DAY_SECONDS,
+        )
         try:
             with self._transaction() as db:
                 found = list(self._read(db))

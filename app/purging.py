@@ -12,7 +12,7 @@ The wish is a row, so that a purge goes on after whatever interrupts it. Each st
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 from sqlalchemy import ColumnElement, delete, func, select
@@ -20,7 +20,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.backups.alone import alone
-from app.backups.bucket import Bucket
 from app.backups.names import tenant_keys_prefix, tenant_prefix
 from app.clock import Timestamp, utc_now
 from app.core import Core
@@ -44,6 +43,9 @@ from app.models import (
 )
 from app.sessions.revocation import LOG_OUT_TASK, MESSAGES_AT_ONCE, REVOCABLE, mark_revoking
 from app.vault.audit import record_event
+
+if TYPE_CHECKING:
+    from app.backups.bucket import Bucket  # the web asks for purges too, and needs no boto3 for that
 
 PATIENCE = timedelta(days=1)
 """How long a log-out is tried before the purge goes on without it."""

@@ -7,10 +7,14 @@ secret are sealed before they come here.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis
 import redis.asyncio
+
+from app.redis_servers import make_async_pool, make_pool
+from app.together import Together
 
 LOGIN_CHANNEL = "latchkey:login-changed"
 """Hints that a login's public state changed: ``{"id", "version"}``. Readers read the row."""
@@ -18,6 +22,9 @@ LOGIN_CHANNEL = "latchkey:login-changed"
 INBOX_CHANNEL = "latchkey:login-inbox"
 """Hints for the worker that drives a login: ``{"id", "what"}``, what: cancelled, switched, password, code or resend."""
 
+
+ReadValue = Callable[[str], bytes | None]
+"""Reads the value of a key, in as few round trips for many who ask."""
 
 SESSION_COUNTS_KEY = "latchkey:session-counts"
 """How many sessions have which status, when there are many; lives for a minute."""
@@ -65,28 +72,38 @@ _CONNECTIONS = 50
 
 def make_redis(redis_url: str) -> redis.Redis:
     """A client for threads and greenlets; every call is bounded in time. Answers are bytes."""
-    pool = redis.BlockingConnectionPool.from_url(
-        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
-    )
-    return redis.Redis(connection_pool=pool)
+    pool = make_pool(redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10)
+    return redis.Redis.from_pool(pool)
+
+
+def make_read_value(client: redis.Redis) -> ReadValue:
+    """Bind reads of single values to a client.
+
+    Raises (when called):
+        RedisError: Redis is away.
+    """
+
+    def read_values(keys: list[str]) -> list[bytes | None]:
+        values: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # answers are bytes here
+        return values
+
+    return Together(read_values).ask
 
 
 def make_async_redis(redis_url: str) -> redis.asyncio.Redis:
     """A client for the loop thread, with the same bounds."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10
-    )
+    pool = make_async_pool(redis_url, **_OPTIONS, socket_timeout=5, max_connections=_CONNECTIONS, timeout=10)
     return redis.asyncio.Redis.from_pool(pool)
 
 
 def make_subscriber(redis_url: str) -> redis.Redis:
     """A client whose reads may wait: for pub/sub only."""
-    return redis.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
+    return redis.Redis.from_pool(make_pool(redis_url, **_OPTIONS, socket_timeout=30))
 
 
 def make_async_subscriber(redis_url: str) -> redis.asyncio.Redis:
     """A client on the loop thread whose reads may wait: for pub/sub only."""
-    return redis.asyncio.Redis.from_url(redis_url, **_OPTIONS, socket_timeout=30)
+    return redis.asyncio.Redis.from_pool(make_async_pool(redis_url, **_OPTIONS, socket_timeout=30))
 
 
 def login_lock_key(login_id: str) -> str:
@@ -97,6 +114,11 @@ def login_lock_key(login_id: str) -> str:
 def login_qr_key(login_id: str) -> str:
     """The current login token, sealed; expires with the token."""
     return f"latchkey:login:{login_id}:qr"
+
+
+def login_origin_key(login_id: str) -> str:
+    """Which request the login came from, for its log lines; lives a little longer than the login."""
+    return f"latchkey:login-origin:{login_id}"
 
 
 def login_inbox_key(login_id: str, what: str) -> str:

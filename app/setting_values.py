@@ -8,13 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 KEY_BYTES = 32
 PROXY_SCHEMES = ("socks5", "socks4", "http")
+_SENTINEL_PORT = 26379
 _LONGEST_CREDENTIAL = 255  # SOCKS5 tells a length in one byte. Source: https://www.rfc-editor.org/rfc/rfc1929
 
 
@@ -47,13 +49,69 @@ def check_http_url(url: str, *, bare: bool = False) -> str:
     return url
 
 
-def check_redis_url(url: str) -> str:
-    """Pass on a URL of a Redis database."""
+class Sentinels(NamedTuple):
+    """A Redis whose master the Sentinels know.
+
+    Args:
+        addresses: of the Sentinels, host and port.
+        master: its name among them.
+        username, password: Redis' own; None: there is none. The Sentinels themselves ask for none.
+    """
+
+    addresses: tuple[tuple[str, int], ...]
+    master: str
+    database: int
+    username: str | None
+    password: str | None
+
+
+def split_sentinels(url: str) -> Sentinels:
+    """Take ``sentinel://user:password@one:26379,two:26379,three:26379/0?master=latchkey`` apart."""
     parts = _split(url)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = credentials.partition(":")
+    query, database = dict(parse_qsl(parts.query)), parts.path.strip("/") or "0"
+    addresses = tuple(_sentinel(each) for each in hosts.split(","))
+    if set(query) != {"master"} or not database.isdecimal() or not all(host and port for host, port in addresses):
+        raise ValueError("must look like sentinel://one:26379,two:26379,three:26379/0?master=latchkey")
+    return Sentinels(
+        addresses=addresses,
+        master=query["master"],
+        database=int(database),
+        username=unquote(username) or None,
+        password=unquote(password) or None,
+    )
+
+
+def _sentinel(address: str) -> tuple[str, int]:
+    """A host and its port; 0 when it is none."""
+    parts = urlsplit(f"//{address}")
+    return parts.hostname or "", _SENTINEL_PORT if _port(parts) is None else _port(parts) or 0
+
+
+def check_redis_url(url: str) -> str:
+    """Pass on a URL of a Redis database, or of Sentinels."""
+    parts = _split(url)
+    if parts.scheme == "sentinel":
+        split_sentinels(url)
+        return url
     if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis:// or rediss://")
+        raise ValueError("must start with redis://, rediss:// or sentinel://")
     if parts.scheme != "unix" and (_port(parts) == 0 or not (parts.path.strip("/") or "0").isdecimal()):
         raise ValueError("must look like redis://host:6379/0")
+    return url
+
+
+def check_broker_url(url: str) -> str:
+    """Pass on a URL of Celery's broker: Redis, Sentinels, or RabbitMQ."""
+    parts = _split(url)
+    if parts.scheme not in ("amqp", "amqps"):
+        return check_redis_url(url)
+    query = dict(parse_qsl(parts.query))
+    if not parts.hostname or _port(parts) == 0 or not set(query) <= {"cacertfile"}:
+        raise ValueError("must look like amqp://user:password@host:5672/vhost, or amqps:// with ?cacertfile=path")
+    if "cacertfile" in query:
+        _must_exist(Path(query["cacertfile"]))
     return url
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import ArgumentError
 
 from app.errors import SettingsError
 from app.setting_values import (
+    check_broker_url,
     check_http_url,
     check_redis_url,
     read_local_keys,
@@ -65,6 +66,7 @@ def _checked_by(read: Callable[[T], object]) -> Callable[[T], T]:
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 Name = Annotated[str, Field(min_length=1)]
+BrokerUrl = Annotated[str, AfterValidator(check_broker_url)]
 RedisUrl = Annotated[str, AfterValidator(check_redis_url)]
 HttpUrl = Annotated[str, AfterValidator(check_http_url)]
 DataCentreAddress = Annotated[str, AfterValidator(_checked_by(parse_dc_address))]
@@ -97,7 +99,7 @@ class QueueSettings(_Environment):
 
     # URLs with passwords in them: not in a repr.
     redis_url: RedisUrl = Field(repr=False)
-    celery_broker_url: RedisUrl | None = Field(default=None, repr=False)
+    celery_broker_url: BrokerUrl | None = Field(default=None, repr=False)
 
     backup_interval_seconds: Count = 900
 
@@ -195,6 +197,10 @@ class Settings(QueueSettings, DatabaseSettings):
 
     metrics_max_tenants: int = Field(default=200, ge=1, le=10_000)
 
+    otel_exporter_otlp_endpoint: HttpUrl | None = None
+    otel_exporter_otlp_headers: SecretStr | None = None
+    otel_service_name: Name | None = None
+
     @model_validator(mode="after")
     def _provider_has_its_key(self) -> Settings:
         if self.key_provider == "local" and self.local_key_file is None:
@@ -224,6 +230,7 @@ SECRET_SETTINGS = (
     "TELEGRAM_API_HASH",
     "TELEGRAM_PROXY",
     "TELEGRAM_BOT_TOKEN",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 )
 """Each may come from a file instead: ``DATABASE_URL_FILE=/run/secrets/database_url``."""
 

@@ -36,6 +36,8 @@ _PORT_SETTINGS = {
 }
 # Where the stack's programs find a store when something stands between them and it: a proxy that can cut or stall.
 _PROXY_SETTINGS = {"postgres": "POSTGRES_PROXY_PORT", "redis": "REDIS_PROXY_PORT"}
+# What the stack's programs use instead of its own Redis, as all of it or as Celery's broker alone: another engine.
+_INSTEAD_SETTINGS = {"REDIS_URL": "STACK_REDIS_URL", "CELERY_BROKER_URL": "STACK_BROKER_URL"}
 # Settings that the stack has no opinion on: what is given goes for its programs and for whoever reads ``.run/env``.
 _PASSED_ON = (
     "BACKUP_INTERVAL_SECONDS",
@@ -56,6 +58,12 @@ _PASSED_ON = (
     "QR_POLL_SECONDS",
     "WARM_CONNECTIONS",
     "QR_TTL_SECONDS",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
     "READ_RATE_PER_MINUTE",
     "RESTORE_WRAPPING_KEYS",
     "S3_OBJECT_LOCK_DAYS",
@@ -128,7 +136,9 @@ class Configuration:
 
     @property
     def redis_watcher_url(self) -> str:
-        """Redis as Flower and the exporter may use it."""
+        """The broker as Flower and the exporter may use it."""
+        if instead := self.environment.get("STACK_BROKER_URL"):
+            return instead
         port = _proxy_port(self.environment, _PROXY_SETTINGS["redis"]) or self.ports["redis"]
         return redis_url(port, user="watcher", password=redis_passwords(self.folder)["watcher"])
 
@@ -227,8 +237,9 @@ def _settings(
     )
     yield OWNER_SETTING, postgres_url(ports["postgres"], password=postgres_password(folder), database=DATABASE)
     redis = redis_url(store_ports["redis"], user="service", password=redis_passwords(folder)["service"])
+    redis = given.get(_INSTEAD_SETTINGS["REDIS_URL"], redis)
     yield "REDIS_URL", redis
-    yield "CELERY_BROKER_URL", redis
+    yield "CELERY_BROKER_URL", given.get(_INSTEAD_SETTINGS["CELERY_BROKER_URL"], redis)
     yield "PUBLIC_URL", given.get("PUBLIC_URL", f"http://{HOST}:{ports['web']}")
     yield "TELEGRAM_DC_ADDRESS", f"{telegram.dc_id}:{telegram.host}:{telegram.port}"
     if telegram.public_key_file:

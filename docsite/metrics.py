@@ -91,7 +91,7 @@ def _stored() -> Iterator[_Row]:
     def transaction() -> Iterator[Any]:
         yield store
 
-    for family in StateCollector(transaction, store, tenants=TenantLabels(1)).collect():
+    for family in StateCollector(transaction, store, tenants=TenantLabels(1), rotation_days=90).collect():
         yield _row(family, getattr(family, "_labelnames", ()))
 
 

@@ -38,8 +38,10 @@ GROUPS = (
             "database_url": "PostgreSQL, `postgresql://user:password@host:5432/database`",
             "database_owner_url": "for `migrate` alone: the role that owns the tables; `DATABASE_URL`'s then owns nothing and "
             "cannot change the audit",
-            "redis_url": "Redis: run it with an append-only file and `noeviction`",
-            "celery_broker_url": "where Celery's messages travel; without it, `REDIS_URL`",
+            "redis_url": "Redis, by `redis://`, `rediss://` or `sentinel://…?master=name`: run it with an append-only file and "
+            "`noeviction`",
+            "celery_broker_url": "where Celery's messages travel: as `REDIS_URL`, or RabbitMQ by `amqp://` or `amqps://`; "
+            "without it, `REDIS_URL`",
         },
     ),
     Group(
@@ -64,7 +66,7 @@ GROUPS = (
             "public_url": "where browsers reach the web role",
             "qr_ttl_seconds": "how long a login lives",
             "qr_poll_seconds": "how often a waiting login asks, should an update get lost",
-            "warm_connections": "how many connections to Telegram each login worker holds ready, so that a QR code comes sooner",
+            "warm_connections": "how many connections each login worker holds ready, so that a QR code comes sooner",
             "trusted_proxies": "how many proxies in front of the web role may name the caller's address",
             "webhook_allow_private": "whether webhooks may go to http:// and to private addresses; `make up` sets it true",
             "admin_may_open_sessions": "whether a key of scope `admin` may make keys that open another tenant's sessions",
@@ -121,7 +123,7 @@ GROUPS = (
         },
     ),
     Group(
-        "Logs and metrics",
+        "Logs, metrics and traces",
         {
             "log_level": "how much is logged",
             "log_format": "`console` is for people",
@@ -129,6 +131,10 @@ GROUPS = (
             "metrics_port": "the same; with it, the web role tells them only there, and `/readyz` elsewhere says no more "
             "than its status",
             "metrics_max_tenants": "how many tenants have a label of their own in the metrics; further ones share `other`",
+            "otel_exporter_otlp_endpoint": "where a collector takes OTLP over HTTP, `http://collector:4318`; without it there "
+            "are no [traces](../operations/logs-and-traces.md)",
+            "otel_exporter_otlp_headers": "what the collector wants to be shown, `authorization=Bearer%20…`",
+            "otel_service_name": "instead of `latchkey-web` and `latchkey-worker`",
         },
     ),
 )

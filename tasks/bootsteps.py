@@ -17,6 +17,7 @@ from app.logins.worker import LoginWorker
 from app.metrics_tenants import know_tenants
 from app.readiness import Check, Readiness
 from app.telegram.process import TelegramParts, start_telegram, stop_telegram
+from app.tracing import start_tracing
 from tasks.consuming import Consumption, Watchdog, end_this_process
 from tasks.operators import OperatorsServer
 
@@ -43,6 +44,10 @@ class Parts(bootsteps.StartStopStep):
         parts.core = build_core(settings, role=worker.hostname, dispatch=make_dispatch(worker.app))
         know_tenants(parts.core.transaction, parts.core.metrics.tenants)
         parts.telegram = start_telegram(settings, parts.core.metrics)
+        if (provider := start_tracing(settings, role="worker")) is not None:
+            from tasks.tracing import trace_tasks
+
+            trace_tasks(provider, parts.core, parts.telegram)
         parts.logins = LoginWorker(parts.core, parts.telegram)
 
     def stop(self, worker: Any) -> None:

@@ -6,19 +6,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 
+from app.brokers import broker_settings, schedule_settings
 from app.errors import SettingsError
 from app.logs import configure_logs
 from app.settings import QueueSettings, Settings, load_some_settings
 from tasks.beat import install_beat
 from tasks.bootsteps import DrainLogins, MetricsServer, Parts
+from tasks.correlation import correlate_tasks
 
 
 class LatchkeyCelery(Celery):
@@ -31,17 +33,18 @@ class LatchkeyCelery(Celery):
 
 def make_celery_app(settings: QueueSettings) -> LatchkeyCelery:
     """Build the app for these settings; it opens no connection yet."""
+    broker = broker_settings(settings.broker_url)
     app = LatchkeyCelery(
         "latchkey",
-        broker=settings.broker_url,
+        broker=broker["broker_url"],
         include=["tasks.logins", "tasks.sessions", "tasks.keys", "tasks.backups", "tasks.retention", "tasks.webhooks"],
     )
     app.settings = settings
     app.config_from_object("celeryconfig")
     app.conf.update(
-        broker_url=settings.broker_url,
-        redbeat_redis_url=settings.redis_url,
         beat_schedule=beat_schedule(settings),
+        **broker,
+        **schedule_settings(settings.redis_url),
     )
     app.steps["worker"].update({Parts, DrainLogins, MetricsServer})
     return app
@@ -78,9 +81,13 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
 def _configure_logs(**_: object) -> None:
     # Connecting to this signal keeps Celery from setting up logging of its own.
     settings = _settings
-    configure_logs(
-        level=settings.log_level, log_format=settings.log_format, process=os.environ.get("LATCHKEY_PROCESS") or _role()
-    )
+    configure_logs(level=settings.log_level, log_format=settings.log_format, process=_process())
+
+
+def _process() -> str:
+    """What the lines of this process call it: a worker by the name that it was given, ``logins`` of ``-n logins@%h``."""
+    named = (value for option, value in pairwise(sys.argv) if option in {"-n", "--hostname"})
+    return next(named, _role()).partition("@")[0]
 
 
 def _role() -> str:
@@ -97,4 +104,5 @@ def _load() -> QueueSettings:
 
 _settings = _load()
 celery_app = make_celery_app(_settings)
+correlate_tasks()
 install_beat(_settings, lock_key=f"{celery_app.conf.redbeat_key_prefix}:lock")

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from celery.worker import state
-from kombu.exceptions import ChannelError, KombuError
-from redis.exceptions import RedisError
+from kombu.exceptions import ChannelError
 
+from app.brokers import BROKER_ERRORS
 from app.errors import AppError
 from app.logs import get_logger
 
@@ -91,7 +91,7 @@ class Consumption:
             return Standstill("Its loop stands still.", wants_restart=True)
         try:
             return self._stall()
-        except (ChannelError, KombuError, RedisError, OSError) as exc:
+        except BROKER_ERRORS as exc:
             return Standstill(f"Its broker does not answer: {type(exc).__name__}.")
 
     def _stall(self) -> Standstill | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
-
+from app.brokers import BROKER_ERRORS
+from app.correlation import message_headers
 from app.errors import AppError, Unavailable
 from app.logins.log_out_key import LOG_OUT_KEY_TASK, log_out_key, sweep_leaving_keys
+from app.logins.origin import correlate_login
 from app.logins.sweep import resume_orphaned_logins as sweep
 from app.logs import get_logger
 from tasks.bootsteps import parts
@@ -26,6 +26,7 @@ _broker_is_away = threading.Event()
 @celery_app.task(bind=True, name="latchkey.run_qr_login", max_retries=None, ignore_result=True)
 def run_qr_login(self: Any, login_id: str) -> None:
     """Drive a login; see ``app.logins.run``. A flood wait frees the thread, a leaving worker sends the login on."""
+    correlate_login(parts.core, login_id)
     try:
         outcome = parts.logins.run(login_id)
     except AppError as exc:
@@ -44,10 +45,10 @@ def _send_on(task: Any, login_id: str) -> None:
         if _broker_is_away.is_set():
             return
         try:
-            task.apply_async(args=(login_id,), task_id=task.request.id, retry=False)
-        except (OperationalError, RedisError, OSError) as exc:
+            task.apply_async(args=(login_id,), task_id=task.request.id, headers=message_headers(), retry=False)
+        except BROKER_ERRORS as exc:
             _broker_is_away.set()
-            _log.warning("logins.left_to_the_sweep", error=type(exc).__name__)
+            _log.warning("logins.broker_away", error=type(exc).__name__)
 
 
 @periodic_task("latchkey.resume_orphaned_logins")

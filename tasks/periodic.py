@@ -12,6 +12,7 @@ from typing import Any
 from app.errors import Permanent, Transient, Unavailable
 from app.logs import get_logger
 from app.periodic import one_at_a_time, record_success
+from app.tracing import outside_of_traces
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
 
@@ -36,7 +37,8 @@ def periodic_task(name: str) -> Callable[[Callable[[], None]], Any]:
                     if not mine:
                         _log.debug("periodic.still_running", task=name)
                         return
-                    work()
+                    with outside_of_traces():  # what it sends is somebody's business, and not its own
+                        work()
             except (Transient, Unavailable) as exc:
                 _log.warning("periodic.put_off", task=name, detail=exc.detail)
             except Permanent as exc:

@@ -55,7 +55,7 @@ def validate_session_batch(ticket: str, *session_ids: str) -> None:
         finally:
             _validating.release()
     except Unavailable as exc:
-        _log.warning("validation.put_off", detail=exc.detail)
+        _log.warning("validation.left_to_the_sweep", detail=exc.detail)
 
 
 @periodic_task("latchkey.log_out_sessions")
@@ -76,7 +76,7 @@ def log_out_session(session_id: str) -> None:
         finally:
             _logging_out.release()
     except Unavailable as exc:
-        _log.warning("revocation.put_off", session_id=session_id, detail=exc.detail)
+        _log.warning("revocation.left_to_the_sweep", session_id=session_id, detail=exc.detail)
 
 
 @periodic_task("latchkey.retire_idle_sessions")

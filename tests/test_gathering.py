@@ -11,6 +11,7 @@ import redis.asyncio
 from redis.exceptions import ResponseError
 
 from app.core import Core
+from app.correlation import begin, correlation
 from app.gathering import Gathering, RedisRounds
 from app.redis_state import make_async_redis
 
@@ -96,3 +97,20 @@ def test_redis_answers_each_of_those_who_share_a_pipeline(core: Core) -> None:
         assert exists == 1
 
     asyncio.run(check())
+
+
+def test_a_round_is_about_nobody() -> None:
+    """Its lines are not those of whoever happened to ask first: it works for all of them."""
+    seen: list[dict[str, str]] = []
+
+    async def answer(numbers: Sequence[int]) -> list[int | Exception]:
+        seen.append(dict(correlation()))
+        return list(numbers)
+
+    async def check() -> None:
+        begin(login_id="lgn_1")
+        assert await Gathering(answer).ask(1) == 1
+        assert correlation() == {"login_id": "lgn_1"}
+
+    asyncio.run(check())
+    assert seen == [{}]

@@ -14,10 +14,16 @@ from app.logins.serving import NewLogin
 from app.logins.start import start_login
 from app.logins.view import FailureReason
 from app.metrics import make_metrics
-from app.metrics_labels import LOGIN_FAILURE_REASONS, VALIDATION_OUTCOMES, WEBHOOK_OUTCOMES
+from app.metrics_labels import (
+    LIVE_STATUSES,
+    LOGIN_FAILURE_REASONS,
+    LOSING_ENDS,
+    VALIDATION_OUTCOMES,
+    WEBHOOK_OUTCOMES,
+)
 from app.metrics_state import StateCollector
-from app.metrics_tenants import OTHER_TENANTS, know_tenants
-from app.models import TelegramSession, Tenant
+from app.metrics_tenants import OTHER_TENANTS, TenantLabels, know_tenants
+from app.models import FINAL_LOGIN_STATUSES, LIVE_LOGIN_STATUSES, TelegramSession, Tenant
 from app.periodic import PERIODIC_TASKS, record_success
 from app.redis_state import SESSION_COUNTS_KEY
 from app.sessions.verdicts import ValidationOutcome
@@ -28,7 +34,13 @@ from tests.sessions.rows import give_session
 
 def state_of(core: Core) -> StateCollector:
     """The collector of these stores, with backups."""
-    return StateCollector(core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=True)
+    return collector_of(core, tenants=core.metrics.tenants)
+
+
+def collector_of(core: Core, *, tenants: TenantLabels, backed_up: bool = True) -> StateCollector:
+    """The collector of these stores, for some tenants, with or without a bucket."""
+    days = core.settings.key_rotation_days
+    return StateCollector(core.transaction, core.redis, tenants=tenants, rotation_days=days, backed_up=backed_up)
 
 
 def test_what_never_happened_is_told_as_zero() -> None:
@@ -51,6 +63,8 @@ def test_what_never_happened_is_told_as_zero() -> None:
 def test_known_values_are_those_that_are_counted() -> None:
     """What the metrics' module cannot import it must not forget."""
     assert set(LOGIN_FAILURE_REASONS) == set(get_args(FailureReason))
+    assert set(LIVE_STATUSES) == set(LIVE_LOGIN_STATUSES)
+    assert set(LOSING_ENDS) == {*FINAL_LOGIN_STATUSES} - {"authorized"}
     assert set(VALIDATION_OUTCOMES) == set(get_args(ValidationOutcome))
     assert set(WEBHOOK_OUTCOMES) == set(get_args(WebhookOutcome))
 
@@ -89,7 +103,7 @@ def test_pending_logins_of_tenants_beyond_the_limit_are_one_figure(core: Core) -
     tenants = make_metrics(max_tenants=1).tenants
     tenants.know(["alice"])
     registry = CollectorRegistry()
-    registry.register(StateCollector(core.transaction, core.redis, tenants=tenants, backed_up=True))
+    registry.register(collector_of(core, tenants=tenants))
     assert registry.get_sample_value("telethon_logins_pending", {"tenant_id": "alice"}) == 1
     assert registry.get_sample_value("telethon_logins_pending", {"tenant_id": OTHER_TENANTS}) == 2
 
@@ -108,9 +122,7 @@ def test_a_backup_that_never_was_grows_old_with_the_first_session(core: Core) ->
 
     def age(*, backed_up: bool = True) -> float | None:
         registry = CollectorRegistry()
-        registry.register(
-            StateCollector(core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=backed_up)
-        )
+        registry.register(collector_of(core, tenants=core.metrics.tenants, backed_up=backed_up))
         return registry.get_sample_value("telethon_backup_age_seconds")
 
     assert age() == 0
@@ -122,8 +134,11 @@ def test_a_backup_that_never_was_grows_old_with_the_first_session(core: Core) ->
 
 
 def test_gauges_describe_the_database(database_url: str, redis_url: str, tmp_path: Path) -> None:
-    """Pending logins by tenant, sessions by every status, the age of the active key."""
-    core = make_core(make_settings(database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key"))
+    """Pending logins by tenant, sessions by every status, the age of the active key beside the age it may reach."""
+    settings = make_settings(
+        database_url=database_url, redis_url=redis_url, key_file=tmp_path / "key", key_rotation_days=180
+    )
+    core = make_core(settings)
     for tenant in ("alice", "alice", "bob"):
         start_login(core, tenant_id=tenant, request=NewLogin())
     registry = CollectorRegistry()
@@ -133,6 +148,7 @@ def test_gauges_describe_the_database(database_url: str, redis_url: str, tmp_pat
     assert 'telethon_logins_pending{tenant_id="bob"} 1.0' in text
     assert 'telethon_sessions{status="active"} 0.0' in text
     assert "telethon_encryption_key_age_seconds" in text
+    assert registry.get_sample_value("telethon_encryption_key_rotation_seconds") == 180 * 86400
     core.engine.dispose()
 
 
@@ -144,7 +160,10 @@ def test_a_database_that_is_away_costs_the_gauges_and_not_the_scrape(redis_url: 
     core = make_core(settings, tenants=())
     registry = CollectorRegistry()
     registry.register(state_of(core))
-    assert {family.name for family in registry.collect()} == {"telethon_last_success_timestamp_seconds"}
+    assert {family.name for family in registry.collect()} == {
+        "telethon_last_success_timestamp_seconds",
+        "telethon_encryption_key_rotation_seconds",
+    }
 
 
 def test_many_sessions_are_counted_once_a_minute_for_all(core: Core) -> None:

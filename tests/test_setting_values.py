@@ -12,7 +12,14 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import SettingsError
-from app.setting_values import check_http_url, check_redis_url, split_proxy
+from app.setting_values import (
+    Sentinels,
+    check_broker_url,
+    check_http_url,
+    check_redis_url,
+    split_proxy,
+    split_sentinels,
+)
 from app.settings import load_settings
 from tests.builders import make_settings
 from tests.telegram.test_connection import ME, connection_to
@@ -113,3 +120,50 @@ def test_a_secret_comes_from_a_file(
         load_settings()
     assert "TELEGRAM_API_HASH" in str(refused.value)
     assert "from-a-file" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "addresses", "user", "password", "database"),
+    [
+        ("sentinel://a,b:1,[::1]:2/3?master=m", (("a", 26379), ("b", 1), ("::1", 2)), None, None, 3),
+        ("sentinel://u:p%40w@a:1?master=m", (("a", 1),), "u", "p@w", 0),
+        ("sentinel://:pw@a:1/0?master=m", (("a", 1),), None, "pw", 0),
+    ],
+)
+def test_sentinels_are_read(
+    url: str, addresses: tuple[tuple[str, int], ...], user: str | None, password: str | None, database: int
+) -> None:
+    """Several addresses in one URL, with Redis' own user and password."""
+    assert check_redis_url(url) == url
+    assert split_sentinels(url) == Sentinels(addresses, "m", database, user, password)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://a:1/0",
+        "sentinel://a:x/0?master=m",
+        "sentinel:///0?master=m",
+        "sentinel://a,/0?master=m",
+        "sentinel://a/x?master=m",
+        "sentinel://a/0?master=m&tls=1",
+        "amqp://",
+        "amqp://a:x/",
+        "amqps://a/?cacertfile=/nowhere/ca.pem",
+        "amqps://a/?verify=verify_none",
+        "kafka://a",
+    ],
+)
+def test_a_senseless_broker_is_refused(url: str) -> None:
+    """At the start of a process, not at its first message."""
+    with pytest.raises(ValueError, match=r"must|no file"):
+        check_broker_url(url)
+
+
+@pytest.mark.parametrize("url", ["amqp://u:p@a:5672//", "amqps://a/latchkey", "redis://a", "sentinel://a/0?master=m"])
+def test_a_broker_is_redis_or_rabbitmq(url: str) -> None:
+    """Whatever carries Celery's messages; all other state is in Redis."""
+    assert check_broker_url(url) == url
+    if url.startswith("amqp"):
+        with pytest.raises(ValueError, match="redis://"):
+            check_redis_url(url)

@@ -16,7 +16,9 @@ from app.readiness import Readiness
 from app.redis_state import make_subscriber
 from app.settings import Settings, load_settings
 from app.tenants.keys import find_barred
+from app.tenants.known_keys import KnownKeys
 from app.tenants.limits import Limits
+from app.tracing import start_tracing
 from web.cross_origin import install_cross_origin
 from web.etags import install_etags
 from web.event_watch import EventWatch
@@ -47,6 +49,7 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     if settings is None:
         settings = load_settings()
         configure_logs(level=settings.log_level, log_format=settings.log_format, process="web")
+    provider = start_tracing(settings, role="web")
     core = build_core(
         settings,
         role="web",
@@ -69,6 +72,10 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.json.sort_keys = app.json.ensure_ascii = False
     keep_parts(app.extensions, _build_parts(core))
     install_observation(app)
+    if provider is not None:
+        from web.tracing import trace_requests
+
+        trace_requests(app, provider, core)
     install_parsing(app)
     install_problems(app)
     install_etags(app)
@@ -94,6 +101,7 @@ def _build_parts(core: Core) -> Parts:
 
     return Parts(
         core=core,
+        known_keys=KnownKeys(core.read_row, core.transaction),
         limits=Limits(core.redis),
         watch=LoginWatch(
             make_subscriber=lambda: make_subscriber(core.settings.redis_url),

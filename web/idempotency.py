@@ -17,9 +17,11 @@ from flask import Response, current_app, g, request
 from pydantic import BaseModel, SecretStr, ValidationError
 from sqlalchemy.orm import Session as DatabaseSession
 
+from app.correlation import correlate
 from app.errors import AppError, InvalidInput
 from app.idempotency import Answer, Asked, Owner, answer_once
 from app.logins.service import Reader, find_readable
+from app.logs import redact
 from app.tenants.keys import Caller
 from web.parts import parts
 from web.problems import from_app_error, status_of
@@ -29,6 +31,7 @@ HEADER, REPLAYED = "Idempotency-Key", "Idempotent-Replayed"
 View = Callable[..., Any]
 
 _KEY = re.compile(r"[ -~]{1,255}")
+_LOGIN = re.compile(r"/v1/logins/(\w+)$")
 _KEPT_HEADERS = ("Content-Type", "Location")
 _NOT_KEPT = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
 
@@ -50,6 +53,7 @@ def call_once(view: View, arguments: dict[str, Any], *, on_replay: Callable[[], 
     if not _KEY.fullmatch(key):
         message = "must be 1 to 255 printable ASCII characters"
         raise InvalidInput(f"Check {HEADER}.", errors=((HEADER, message),))
+    correlate(idempotency_key=redact(key))
     body = _canonical_body(view)
     if body is None:
         return view(**arguments)  # it says what is wrong
@@ -68,6 +72,8 @@ def call_once(view: View, arguments: dict[str, Any], *, on_replay: Callable[[], 
     answer, replayed = answer_once(parts().core, asked, work)
     if not replayed:
         return answered[0]
+    if (subject := _LOGIN.search(answer.headers.get("Location", ""))) is not None:
+        correlate(login_id=subject[1])
     on_replay()
     _check_replay(view, arguments, answer)
     return Response(answer.body, answer.status_code, answer.headers | {REPLAYED: "true"})

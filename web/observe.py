@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import time
 
-import structlog
 from flask import Flask, Response, g, request
 
+from app.correlation import begin
 from app.ids import new_id
 from app.logs import get_logger, redact
 from web.parts import parts
@@ -18,6 +18,7 @@ from web.parts import parts
 _log = get_logger("web.access")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,80}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_SUBJECTS = frozenset({"login_id", "session_id"})
 
 
 def install_observation(app: Flask) -> None:
@@ -30,8 +31,8 @@ def _begin() -> None:
     g.started = time.monotonic()
     offered = request.headers.get("X-Request-Id", "")
     g.request_id = offered if _REQUEST_ID.fullmatch(offered) else new_id("req")
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    subjects = {name: str(value) for name, value in (request.view_args or {}).items() if name in _SUBJECTS}
+    begin(request_id=g.request_id, **subjects)
 
 
 def _end(response: Response) -> Response:

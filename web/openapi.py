@@ -47,7 +47,8 @@ _IDEMPOTENCY_KEY: dict[str, Any] = {
     "required": False,
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]*$"},
     "description": "A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no "
-    "second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept.",
+    "second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is "
+    "logged: make it of nothing that must not be read.",
 }
 
 _IF_NONE_MATCH: dict[str, Any] = {

@@ -8,6 +8,7 @@ from flask import current_app
 
 from app.core import Core
 from app.readiness import Readiness
+from app.tenants.known_keys import KnownKeys
 from app.tenants.limits import Limits
 from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
@@ -22,6 +23,7 @@ class Parts:
     """The parts of one web process."""
 
     core: Core
+    known_keys: KnownKeys
     limits: Limits
     watch: LoginWatch
     event_watch: EventWatch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.clock import rfc3339
 from app.core import Core
@@ -85,6 +85,7 @@ def stream_events(
     *,
     login: LoginView,
     reader: Reader,
+    draw: Callable[[str], str] | None = None,
     comment_every_seconds: float = COMMENT_EVERY_SECONDS,
 ) -> Iterator[str]:
     """Yield a login as it is and after every change, until it is final; comments in between keep proxies awake.
@@ -93,13 +94,17 @@ def stream_events(
 
     Args:
         viewer: has been viewing since before ``login`` was read.
+        draw: draws what a QR code says: each new code comes as an event of its own, before the login that shows it.
     """
     # A login ends by itself at expires_at; its stream ends a little later whatever happened.
     end = time.monotonic() + (login.expires_at - login.updated_at).total_seconds() + _GRACE_SECONDS
-    login_id, sent_version = login.id, -1
+    login_id, sent_version, drawn = login.id, -1, None
     yield f"retry: {_RECONNECT_MILLISECONDS}\n\n"
     while True:
         if login.version > sent_version:
+            if draw is not None and login.qr is not None and login.qr.url != drawn:
+                drawn = login.qr.url
+                yield f"event: qr\ndata: {json.dumps({'url': drawn, 'svg': draw(drawn)})}\n\n"
             yield f"event: login\nid: {login.version}\ndata: {login.model_dump_json()}\n\n"
             viewer.known_version = sent_version = login.version
         if login.final or time.monotonic() > end:

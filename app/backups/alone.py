@@ -1,4 +1,8 @@
-"""One run at a time: a lock in PostgreSQL that goes when its process does."""
+"""One run at a time: a lock in PostgreSQL that goes when its process does.
+
+It is a transaction's lock, not a connection's: behind a pooler another process would get the connection that holds the lock.
+The transaction does nothing else, and holds no snapshot that would keep PostgreSQL from cleaning up.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,6 @@ def alone(engine: Engine) -> Iterator[bool]:
     Raises:
         Unavailable: PostgreSQL is away.
     """
-    with unavailable_when_away(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        mine = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_LOCK}))
-        try:
-            yield mine
-        finally:
-            if mine:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+    with unavailable_when_away(), engine.begin() as connection:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        yield bool(connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}))

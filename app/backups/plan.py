@@ -112,17 +112,18 @@ class RestorePlan:
 
 @contextmanager
 def open_plan(engine: Engine) -> Iterator[RestorePlan]:
-    """An empty plan, on a connection of its own, for a block.
+    """An empty plan, in a transaction of its own, for a block: behind a pooler that is all that keeps a temporary table.
 
     Raises:
         Unavailable: PostgreSQL is away.
     """
-    with unavailable_when_away(), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with unavailable_when_away(), engine.connect() as connection, connection.begin() as transaction:
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         _plan.create(connection)
         try:
             yield RestorePlan(connection)
         finally:
-            connection.invalidate()  # the table goes with its connection, which must not return to the pool
+            transaction.rollback()  # and so the table is gone
 
 
 def _until(at: datetime | None) -> ColumnElement[bool]:

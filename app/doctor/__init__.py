@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from app.brokers import is_rabbitmq
 from app.database import make_engine
 from app.doctor.bucket import look_at_bucket
 from app.doctor.database import look_at_clock, look_at_database
 from app.doctor.files import look_at_disk, look_at_secret_files
 from app.doctor.finding import Finding
 from app.doctor.keys import look_at_keys
+from app.doctor.rabbitmq import look_at_rabbitmq
 from app.doctor.redis import look_at_redis
 from app.doctor.telegram import look_at_telegram
 from app.exposure import find_exposures
@@ -28,7 +30,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     try:
         yield from look_at_database(engine)
         yield from look_at_redis("redis", settings.redis_url)
-        if settings.broker_url != settings.redis_url:
+        if is_rabbitmq(settings.broker_url):
+            yield from look_at_rabbitmq(settings.broker_url)
+        elif settings.broker_url != settings.redis_url:
             yield from look_at_redis("broker", settings.broker_url)
         yield look_at_keys(settings, engine)
         yield look_at_clock(engine)

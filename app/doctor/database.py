@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import migrations
 from app.clock import utc_now
+from app.database import session_settings
 from app.doctor.finding import Finding, is_this_machine, reason
 
 _CLOCK_TOLERANCE_SECONDS = 2.0  # login tokens live 30 s, initData and webhooks minutes
@@ -33,6 +34,7 @@ def look_at_database(engine: Engine) -> Iterator[Finding]:
             yield Finding("database", "ok", f"PostgreSQL {version}")
             yield from _tls(engine.url, connection)
             yield from _role(connection)
+            yield from _bounds(connection)
             yield _schema(connection)
     except SQLAlchemyError as exc:
         yield Finding("database", "failed", reason(exc), "start PostgreSQL, or mend DATABASE_URL")
@@ -59,6 +61,18 @@ def _tls(url: URL, connection: Connection) -> Iterator[Finding]:
     elif url.query.get("sslmode") not in _CHECKED_CERTIFICATE:
         advice = "add sslmode=verify-full to DATABASE_URL"
         yield Finding("database", "warning", "TLS, but nobody checks whose certificate it is", advice)
+
+
+def _bounds(connection: Connection) -> Iterator[Finding]:
+    """A pooler drops what our connections ask for; then the role must have it."""
+    unbounded = [name for name in session_settings() if connection.scalar(text(f"SHOW {name}")) == "0"]
+    if unbounded:
+        yield Finding(
+            "database",
+            "warning",
+            f"no {', '.join(unbounded)}: a pooler stands in between, and drops what we ask for",
+            "run python -m app migrate with DATABASE_OWNER_URL, past the pooler: it gives the role these settings",
+        )
 
 
 def _role(connection: Connection) -> Iterator[Finding]:

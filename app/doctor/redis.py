@@ -8,11 +8,20 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
+from redis.retry import Retry
 
 from app.doctor.finding import LOOK_SECONDS, Finding, is_this_machine, reason
+from app.redis_servers import make_pool, sentinels_of
 
 _SETTINGS = {"redis": "REDIS_URL", "broker": "CELERY_BROKER_URL"}
+_LOOK: dict[str, Any] = {
+    "socket_timeout": LOOK_SECONDS,
+    "socket_connect_timeout": LOOK_SECONDS,
+    "retry": Retry(NoBackoff(), 0),
+}
+_FEWEST_SENTINELS = 3  # two cannot outvote one
 _MORE_RIGHTS = "give its user the rules of `service` in deploy/redis/users"
 _LESS_RIGHTS = "use a user of its own, with the rules of `service` in deploy/redis/users"
 
@@ -23,8 +32,9 @@ def look_at_redis(name: str, url: str) -> Iterator[Finding]:
     Args:
         name: ``redis`` or ``broker``.
     """
-    client = redis.Redis.from_url(url, socket_timeout=LOOK_SECONDS, socket_connect_timeout=LOOK_SECONDS)
+    client = redis.Redis.from_pool(make_pool(url, **_LOOK))
     try:
+        yield from _sentinels(name, url)
         yield from _answers(name, client)
         yield from _rights(name, client)
         yield from _tls(name, url)
@@ -34,6 +44,28 @@ def look_at_redis(name: str, url: str) -> Iterator[Finding]:
         yield Finding(name, "failed", reason(exc), f"start Redis, or mend {_SETTINGS[name]}")
     finally:
         client.close()
+
+
+def _sentinels(name: str, url: str) -> Iterator[Finding]:
+    """Each of them on its own: one that is gone is noticed only when the others go, too."""
+    known = sentinels_of(url)
+    if known is None:
+        return
+    silent = [f"{host}:{port}" for host, port in known.addresses if not _knows(host, port, known.master)]
+    if silent:
+        found = f"no answer, or no master {known.master}, from {', '.join(silent)}"
+        yield Finding(name, "warning", found, "start these Sentinels, or mend the URL: a failover needs most of them")
+    if len(known.addresses) < _FEWEST_SENTINELS:
+        found = f"{len(known.addresses)} Sentinels in the URL"
+        yield Finding(name, "warning", found, "name all of them, three or more: any of them may be away")
+
+
+def _knows(host: str, port: int, master: str) -> bool:
+    with redis.Redis(host=host, port=port, **_LOOK) as client:
+        try:
+            return bool(client.sentinel_get_master_addr_by_name(master))
+        except RedisError:
+            return False
 
 
 def _answers(name: str, client: redis.Redis) -> Iterator[Finding]:
@@ -72,7 +104,7 @@ def _rights(name: str, client: redis.Redis) -> Iterator[Finding]:
             refused[words[0] if key in words else f"{words[0]} {words[1]}"] = None
     if refused:
         yield Finding(name, "failed", f"its user may not: {', '.join(refused)}", _MORE_RIGHTS)
-    elif _may_administer(client) and not is_this_machine(client.connection_pool.connection_kwargs.get("host")):
+    elif _may_administer(client) and not _is_here(client):
         yield Finding(name, "warning", "its user may administer and empty Redis", _LESS_RIGHTS)
 
 
@@ -94,6 +126,15 @@ def _probes(key: str) -> Iterator[tuple[Any, ...]]:
     yield "PUBSUB", "NUMSUB", key
 
 
+def _is_here(client: redis.Redis) -> bool:
+    """Where it is connected to: with Sentinels no URL tells."""
+    connection = client.connection_pool.get_connection()
+    try:
+        return is_this_machine(getattr(connection, "host", None))
+    finally:
+        client.connection_pool.release(connection)
+
+
 def _may_administer(client: redis.Redis) -> bool:
     try:
         client.config_get("maxmemory")
@@ -104,7 +145,11 @@ def _may_administer(client: redis.Redis) -> bool:
 
 def _tls(name: str, url: str) -> Iterator[Finding]:
     parts = urlsplit(url)
-    if parts.scheme == "redis" and not is_this_machine(parts.hostname):
+    known = sentinels_of(url)
+    if known is not None and not all(is_this_machine(host) for host, _ in known.addresses):
+        advice = "keep Redis and its Sentinels in a network of their own: Latchkey speaks no TLS to them"
+        yield Finding(name, "warning", "no TLS through Sentinels: Redis' password travels in the open", advice)
+    elif parts.scheme == "redis" and not is_this_machine(parts.hostname):
         yield Finding(
             name,
             "warning",

@@ -108,6 +108,7 @@ def _is_authorized(owned: OwnedLogin, db: DatabaseSession) -> bool:
 
 
 def _measure(owned: OwnedLogin) -> None:
+    owned.count_scan()
     metrics = owned.core.metrics
     metrics.auth_qr_success.labels(tenant_id=owned.login.tenant_id).inc()
     if (seconds := owned.seconds_since_scan()) is not None:

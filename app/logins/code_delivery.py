@@ -8,6 +8,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from telethon.tl.types.auth import (
+    CodeTypeCall,
+    CodeTypeFlashCall,
+    CodeTypeFragmentSms,
+    CodeTypeMissedCall,
+    CodeTypeSms,
     SentCodeTypeApp,
     SentCodeTypeCall,
     SentCodeTypeEmailCode,
@@ -24,6 +29,15 @@ _BY_LENGTH = {
     SentCodeTypeSms: "sms",
     SentCodeTypeCall: "call",
     SentCodeTypeFragmentSms: "fragment",
+}
+
+
+_NEXT = {
+    CodeTypeSms: "sms",
+    CodeTypeCall: "call",
+    CodeTypeFlashCall: "flash_call",
+    CodeTypeMissedCall: "missed_call",
+    CodeTypeFragmentSms: "fragment",
 }
 
 
@@ -64,3 +78,8 @@ def read_delivery(sent_type: Any) -> CodeDelivery | None:
             return CodeDelivery("phrase", beginning=sent_type.beginning)
         case _:
             return None
+
+
+def read_next_delivery(sent_code: Any) -> str | None:
+    """Read by which way an ``auth.sentCode`` says that the code would come next: a ``delivery``; None: it does not say."""
+    return _NEXT.get(type(sent_code.next_type))

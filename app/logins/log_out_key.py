@@ -20,6 +20,7 @@ from telethon.tl.functions.auth import LogOutRequest
 
 from app.clock import utc_now
 from app.core import Core
+from app.correlation import correlate
 from app.errors import AppError, FloodWait, SealBroken
 from app.identities import tenant_identity
 from app.logins.leaving_keys import MOST_TRIES, back_off, claim_due, due_leaving_keys, forget, settle
@@ -77,6 +78,7 @@ async def log_out_key(core: Core, telegram: TelegramParts, leaving_id: str) -> L
     if claimed is None:
         return None
     row, tenant = claimed
+    correlate(login_id=row.login_id)
     try:
         outcome = await _try(core, telegram, row, tenant)
     except SealBroken as exc:

@@ -81,6 +81,7 @@ class OwnedLogin:
         self.kept_auth_key = auth_key
         self.resumed = auth_key is not None
         self.scanned_at: float | None = None
+        self._scan_counted = login.status == "password_required"  # by whoever asked for the password
         self.log = _log.bind(login_id=login.id, tenant_id=login.tenant_id)
         self._keeper = parts.keeper
         self._rows = parts.rows
@@ -131,6 +132,13 @@ class OwnedLogin:
         """Note the first sign that somebody scanned the code, or typed one."""
         if self.scanned_at is None:
             self.scanned_at = time.monotonic()
+        self.count_scan()
+
+    def count_scan(self) -> None:
+        """Count the login as scanned, once: whoever finds it done learns of the scan by its effect."""
+        if not self._scan_counted:
+            self._scan_counted = True
+            self.core.metrics.auth_qr_scanned.labels(tenant_id=self.login.tenant_id).inc()
 
     def seconds_since_scan(self) -> float | None:
         """How long ago that was; None: there was no sign."""
@@ -233,7 +241,7 @@ class OwnedLogin:
     async def end(
         self, status: str, *, also: Callable[[DatabaseSession, Login], None] | None = None, **changes: Any
     ) -> None:
-        """End the login, and tell whoever looks.
+        """End the login without a session, and tell whoever looks.
 
         Args:
             status: a final status.
@@ -251,7 +259,9 @@ class OwnedLogin:
                 also(db, ended)
             return ended
 
+        before = self.login.status
         self.login = await self.transact(write)
+        self.core.metrics.auth_qr_lost.labels(tenant_id=self.login.tenant_id, status=before, end=status).inc()
         await self.tell()
 
     async def transact(self, work: Callable[[DatabaseSession], T]) -> T:

@@ -43,6 +43,8 @@ class PasswordCheck:
         hint = str((await self._link.call(GetPasswordRequest())).hint or "") or None
         kept = owned.login.password_attempts_left
         left = ATTEMPTS if kept is None else kept
+        if owned.login.status != "password_required":
+            owned.core.metrics.auth_qr_password.labels(tenant_id=owned.login.tenant_id).inc()
         await owned.advance(
             status="password_required", password_hint=hint, password_attempts_left=left, qr_expires_at=None
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from telethon.tl.functions.auth import ResendCodeRequest, SendCodeRequest, SignInRequest
@@ -25,8 +26,9 @@ from telethon.tl.types.auth import (
     SentCodeTypeSetUpEmailRequired,
 )
 
+from app.clock import rfc3339, utc_now
 from app.errors import FloodWait, Transient
-from app.logins.code_delivery import CodeDelivery, read_delivery
+from app.logins.code_delivery import read_delivery, read_next_delivery
 from app.logins.endings import LoginFailed
 from app.logins.inbox import Inbox
 from app.logins.link import KeyState, Link
@@ -151,7 +153,10 @@ class PhoneCode:
             return await self._show(phone, await self._ask_for_another_way(phone), last_way=True)
         sealed = await self._owned.with_keys(self._seal_phone, phone)
         await self._link.keep_auth_key(
-            status="code_required", code=self._shown(delivery), phone_sealed=sealed, retry_after_at=None
+            status="code_required",
+            code=self._shown(sent, **delivery._asdict()),
+            phone_sealed=sealed,
+            retry_after_at=None,
         )
         self._owned.log.info("login.code_sent", delivery=delivery.delivery)
         return phone
@@ -164,9 +169,15 @@ class PhoneCode:
                 raise LoginFailed("code_undeliverable") from exc
             raise
 
-    def _shown(self, delivery: CodeDelivery) -> dict[str, Any]:
+    def _shown(self, sent: Any, **delivery: Any) -> dict[str, Any]:
         """What the row says of the code; attempts that were made count on, whichever way the next code comes."""
-        return delivery._asdict() | {"attempts_left": self._attempts_left()}
+        may_come_at = utc_now() + timedelta(seconds=sent.timeout) if sent.timeout else None
+        return {
+            **delivery,
+            "attempts_left": self._attempts_left(),
+            "next_delivery": read_next_delivery(sent),
+            "resend_at": may_come_at and rfc3339(may_come_at),
+        }
 
     async def _check(self, phone: _Phone, code: str) -> KeyState:
         self._owned.note_scanned()

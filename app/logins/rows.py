@@ -58,8 +58,15 @@ class LoginRows:
         return [taken.get(login_id) for login_id in login_ids]
 
     async def _write_round(self, writes: Sequence[Write]) -> list[int | None]:
-        versions = await self._runtime.in_thread(self._advance_together, writes)
-        return [versions.get(write.login_id) for write in writes]
+        # Of one login one write a round: a second one goes after it, by itself.
+        first: dict[str, int] = {}
+        for number, write in enumerate(writes):
+            first.setdefault(write.login_id, number)
+        versions = await self._runtime.in_thread(self._advance_together, [writes[number] for number in first.values()])
+        return [
+            versions.get(write.login_id) if first[write.login_id] == number else None
+            for number, write in enumerate(writes)
+        ]
 
     # --- in threads
 

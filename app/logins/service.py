@@ -6,25 +6,37 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, cast
 
 from redis.exceptions import RedisError
+from sqlalchemy import select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
+from app.database import KEYS
 from app.errors import Conflict, NotFound, SealBroken, Unavailable
 from app.ids import hash_secret
 from app.logins.again import open_link
 from app.logins.secrets import ANSWER_LIFE_SECONDS, RESEND, Answer, open_phone_number, open_token, seal_answer
 from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
-from app.logins.view import AccountView, LoginView, QRView, view_login
+from app.logins.view import SHOWN_COLUMNS, AccountView, LoginView, QRView, view_login
 from app.models import Login, TelegramSession
 from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
+from app.vault.keyring import KeyRing
 
 SECRET_LIFE_AFTER_END = timedelta(hours=1)
 """How long a login's own secret still shows it after its end."""
+
+_SHOWN_ROW = select(
+    Login.id,
+    Login.tenant_id,
+    Login.client_secret_hash,
+    Login.finished_at,
+    *(getattr(Login, name).label(name) for name in SHOWN_COLUMNS if name != "id"),
+).where(Login.id == KEYS)
 
 Allow = Callable[[], None]
 """Lets an answer pass, or raises ``RateLimited``. Asked last: what is refused anyway counts against nobody."""
@@ -60,9 +72,9 @@ def read_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
 
 def read_login_of(core: Core, *, login_id: str, reader: Reader) -> tuple[LoginView, str]:
     """As ``read_login``, and whose it is: the tenant's id."""
+    assert reader.identify is None  # whoever answers a login is identified with it, in a transaction
     try:
-        with core.transaction() as db:
-            login = find_readable(db, login_id=login_id, reader=reader)
+        login = _readable(_read_row(core, login_id, reader), reader, tenant_id=reader.tenant_id)
     except NotFound:
         # A link of a webhook begins its login when it is opened.
         if reader.client_secret is None:
@@ -165,10 +177,11 @@ def cancel_login(core: Core, *, login_id: str, reader: Reader) -> LoginView:
     """
     with core.transaction() as db:
         login = find_readable(db, login_id=login_id, reader=reader)
-        actor = reader.actor or "login-secret"
+        actor, before = reader.actor or "login-secret", login.status
         ended = end_from_outside(db, login_id=login.id, status="cancelled", actor=actor)
         if ended is None:
             raise Conflict("This login is over already; look at its status.", code="login_final")
+    core.metrics.auth_qr_lost.labels(tenant_id=ended.tenant_id, status=before, end="cancelled").inc()
     _hint(core, ended, inbox="cancelled")
     return show_login(core, ended, reader=reader)
 
@@ -203,6 +216,15 @@ def _attempts_left(login: Login) -> int:
     return login.password_attempts_left or 0
 
 
+def _read_row(core: Core, login_id: str, reader: Reader) -> Login:
+    row = core.read_row(_SHOWN_ROW, login_id)
+    if row is None or reader.tenant_id not in (None, row.tenant_id):
+        raise NotFound("There is no such login.")
+    return cast(
+        "Login", row
+    )  # a row of the columns that are looked at: to make a mapped object of it costs as much again
+
+
 def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
     if tenant_id is not None:
         return login
@@ -218,16 +240,22 @@ def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
 
 def _current_qr(core: Core, login: Login) -> QRView | None:
     try:
-        value = core.redis.get(login_qr_key(login.id))
+        value = core.read_value(login_qr_key(login.id))
     except RedisError:
         return None  # the next publication brings it back
-    if not isinstance(value, bytes):
+    if value is None:
         return None
     try:
-        token = open_token(core.keyring, tenant_id=login.tenant_id, login_id=login.id, value=value)
+        shown = _open_qr(core.keyring, login.tenant_id, login.id, value)
     except SealBroken:
         return None
-    return QRView(url=token.url, expires_at=token.expires_at) if token.expires_at > utc_now() else None
+    return shown if shown.expires_at > utc_now() else None
+
+
+@lru_cache(maxsize=2048)  # of sealed values, which say nothing else the next time: a code is read often while it lives
+def _open_qr(keyring: KeyRing, tenant_id: str, login_id: str, value: bytes) -> QRView:
+    token = open_token(keyring, tenant_id=tenant_id, login_id=login_id, value=value)
+    return QRView(url=token.url, expires_at=token.expires_at)
 
 
 def _connected_account(core: Core, login: Login) -> AccountView | None:

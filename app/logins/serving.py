@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import ColumnExpressionArgument, func, or_, select, text
+from sqlalchemy import ColumnExpressionArgument, Integer, bindparam, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -33,6 +33,15 @@ LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 _ROOM_SECONDS = 10
 """When it is worth another try after too many logins under way: some end all the time."""
+
+
+_WAITING = select(func.count()).select_from(
+    select(Login.id)
+    .where(Login.tenant_id == bindparam("tenant_id"), Login.status.in_(LIVE_LOGIN_STATUSES))
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
+"""How many logins a tenant has under way, ``most`` at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +142,7 @@ def _check_room(settings: Settings, db: DatabaseSession, tenant_id: str) -> None
         RateLimited: the tenant has as many logins under way as it may have.
     """
     most = settings.max_waiting_logins
-    waiting = select(Login.id).where(Login.tenant_id == tenant_id, Login.status.in_(LIVE_LOGIN_STATUSES)).limit(most)
-    if (db.scalar(select(func.count()).select_from(waiting.subquery())) or 0) >= most:
+    if (db.scalar(_WAITING, {"tenant_id": tenant_id, "most": most}) or 0) >= most:
         raise RateLimited(
             f"{most} logins of yours are under way; wait until some have ended, or cancel some.",
             retry_after_seconds=_ROOM_SECONDS,

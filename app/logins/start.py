@@ -10,8 +10,10 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 
 from app.core import Core
+from app.correlation import correlate
 from app.database import after_commit
 from app.errors import SealBroken
+from app.logins.origin import keep_origin
 from app.logins.secrets import client_secret_place
 from app.logins.service import show_login
 from app.logins.serving import NewLogin, Served, serve_login
@@ -79,12 +81,14 @@ def announce(core: Core, served: Served, *, status_code: int) -> StartedLogin:
     Raises:
         SealBroken: the login's client secret does not open.
     """
+    login = served.login
+    correlate(login_id=login.id)
     hint_cancelled(core, served.cancelled)
     if served.fresh:
-        _count(core, served.login)
-        if not served.login.reused:
-            core.dispatch(RUN_TASK, served.login.id)
-    login = served.login
+        _count(core, login)
+        if not login.reused:
+            keep_origin(core, login.id)
+            core.dispatch(RUN_TASK, login.id)
     assert login.key_id is not None
     assert login.client_secret_sealed is not None
     secret = core.keyring.open(
@@ -118,11 +122,13 @@ def _commit(core: Core, tenant_id: str, request: NewLogin) -> _Answer:
 
 def _end_unreadable(core: Core, login: Login, error: SealBroken) -> None:
     """End a login that nobody can be shown."""
+    before = login.status
     with core.transaction() as db:
         ended = end_from_outside(db, login_id=login.id, status="failed", reason="internal_error")
     _log.error("login.seal_broken", login_id=login.id, tenant_id=login.tenant_id, detail=error.detail)
     if ended is not None:
         core.metrics.auth_qr_failed.labels(tenant_id=ended.tenant_id, reason="internal_error").inc()
+        core.metrics.auth_qr_lost.labels(tenant_id=ended.tenant_id, status=before, end="failed").inc()
         hint_cancelled(core, [ended])
 
 

@@ -125,6 +125,7 @@ def _end_overdue(core: Core, login: Login) -> None:
     if ended is None:
         return
     labels = {"tenant_id": ended.tenant_id}
+    core.metrics.auth_qr_lost.labels(status=login.status, end=status, **labels).inc()
     if failed:
         core.metrics.auth_qr_failed.labels(reason="internal_error", **labels).inc()
     else:

@@ -66,6 +66,12 @@ class CodeView(BaseModel):
         default=None, description="The e-mail address with its middle hidden, or how the caller's number looks."
     )
     attempts_left: int
+    next_delivery: str | None = Field(
+        default=None, description="By which way it comes when it is asked for once more, if Telegram says so."
+    )
+    resend_at: Timestamp | None = Field(
+        default=None, description="From when on it is time to ask for it once more, if Telegram says so."
+    )
     no_other_way: bool | None = Field(
         default=None,
         description="True: Telegram was asked to send the code once more, and has no way that can be answered.",
@@ -114,29 +120,36 @@ class LoginView(BaseModel):
         return self.status in FINAL_STATUSES
 
 
+_AS_THEY_ARE = (
+    "id",
+    "status",
+    "reason",
+    "method",
+    "telegram_user_id",
+    "end_user_id",
+    "session_id",
+    "reused",
+    "redirect_url",
+    "created_at",
+    "expires_at",
+    "updated_at",
+    "version",
+)
+SHOWN_COLUMNS = (*_AS_THEY_ARE, "code", "client_metadata", "password_hint", "password_attempts_left", "retry_after_at")
+"""The columns of a login that ``view_login`` looks at."""
+
+
 def view_login(login: Login, *, qr: QRView | None, account: AccountView | None = None) -> LoginView:
     """Show a row; ``qr`` is the current code if the reader may see one, ``account`` is who was connected."""
     return LoginView.model_validate(
-        {
-            "id": login.id,
-            "status": login.status,
-            "reason": login.reason,
-            "method": login.method,
-            "telegram_user_id": login.telegram_user_id,
-            "end_user_id": login.end_user_id,
-            "session_id": login.session_id,
-            "reused": login.reused,
+        {name: getattr(login, name) for name in _AS_THEY_ARE}
+        | {
             "qr": qr if login.status == "waiting_for_scan" else None,
             "password": _password(login),
             "code": login.code if login.status == "code_required" else None,
             "retry_after": _seconds_until(login.retry_after_at),
             "account": account,
-            "redirect_url": login.redirect_url,
             "metadata": login.client_metadata,
-            "created_at": login.created_at,
-            "expires_at": login.expires_at,
-            "updated_at": login.updated_at,
-            "version": login.version,
         }
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, literal, or_
+from sqlalchemy import case, func, literal, or_, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -123,7 +123,8 @@ def acquire_lease(
             reason=purpose,
             details=details,
         )
-        return _lease(core, row, db.get_one(Tenant, tenant_id), session_string, session_format)
+        overrides = db.execute(select(Tenant.telegram).where(Tenant.id == tenant_id)).scalar_one()
+        return _lease(core, row, overrides, session_string, session_format)
 
     try:
         lease = transact(core.transaction, core.keyring, take_and_open)
@@ -270,11 +271,11 @@ def _record(db: DatabaseSession, row: TelegramSession, lease_id: str, *, action:
 
 
 def _lease(
-    core: Core, row: TelegramSession, tenant: Tenant, session_string: str, session_format: SessionFormat
+    core: Core, row: TelegramSession, overrides: dict[str, Any], session_string: str, session_format: SessionFormat
 ) -> Lease:
     assert row.lease_id is not None
     assert row.lease_expires_at is not None
-    identity = identity_for(core.settings, tenant.telegram | row.device)
+    identity = identity_for(core.settings, overrides | row.device)
     return Lease(
         lease_id=row.lease_id,
         fencing_token=row.fencing_token,

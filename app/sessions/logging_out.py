@@ -216,7 +216,7 @@ def _fail(core: Core, held: HeldSession, tried: _Tried) -> LogOut:
         denials=TelegramSession.denials + int(tried.denied),
         next_logout_at=database_now() + timedelta(seconds=seconds),
     )
-    _log.info("revocation.put_off", session_id=held.row.id, tries=held.row.logout_tries + 1, seconds=round(seconds, 1))
+    _log.info("revocation.next_try", session_id=held.row.id, tries=held.row.logout_tries + 1, seconds=round(seconds, 1))
     return "put_off"
 
 

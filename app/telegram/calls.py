@@ -18,6 +18,7 @@ from app.telegram.connection import ANSWER_SECONDS, TelegramConnection
 from app.telegram.errors import AnswerTimeout, MigrateTo, NotAuthorized, PasswordNeeded, TelegramRefused
 from app.telegram.flood import FloodWaitManager
 from app.telegram.gates import Caller
+from app.telegram.spans import request_span
 
 PACE_SECONDS = (0.2, 0.5)
 
@@ -91,7 +92,8 @@ class PacedCaller:
         started = time.monotonic()
         outcome = "ok"
         try:
-            answer = await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
+            with request_span(method, dc_id=connection.data_centre.dc_id):
+                answer = await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
             self.caller.learn_from(answer)
             return answer
         except FloodWait as exc:

@@ -30,6 +30,7 @@ from app.settings import DataCentre
 from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
 from app.telegram.identity import ApiIdentity, parse_proxy
+from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
 
 CONNECT_SECONDS = 10.0
@@ -129,16 +130,8 @@ class TelegramConnection:
         """
         # The wait for a turn is outside the time limit: in a crowd it is longer, and says nothing about Telegram.
         async with contextlib.nullcontext() if self._had_key else self._handshakes:
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await self._connect()
-                    self._learn(await self._invoke(self._introduction(), method="help.getConfig"))
-            except TimeoutError as exc:
-                await self.close()
-                raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
-            except BaseException:
-                await self.close()
-                raise
+            with request_span("help.getConfig", dc_id=self.data_centre.dc_id):
+                await self._open()
 
     async def invoke(self, request: Any, *, method: str, timeout_seconds: float = ANSWER_SECONDS) -> Any:
         """Send one request and wait for its answer. Pacing and gates are ``app.telegram.calls``'.
@@ -193,6 +186,18 @@ class TelegramConnection:
                 await self._sender.disconnect()
         except (TimeoutError, OSError):
             pass  # the socket is given up; nothing of it is used again
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._connect()
+                self._learn(await self._invoke(self._introduction(), method="help.getConfig"))
+        except TimeoutError as exc:
+            await self.close()
+            raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
+        except BaseException:
+            await self.close()
+            raise
 
     async def _connect(self) -> None:
         dc = self.data_centre

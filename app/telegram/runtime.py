@@ -7,6 +7,7 @@ nothing else. Work that blocks (PostgreSQL, SRP's arithmetic) leaves the loop by
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,8 +52,9 @@ class LoopThread:
             raise
 
     async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """From the loop: run a blocking call in a thread of its own, so that the loop goes on."""
-        return await self._loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        """From the loop: run a blocking call in a thread of its own, so that the loop goes on; it logs as its caller does."""
+        here = contextvars.copy_context()
+        return await self._loop.run_in_executor(self._executor, lambda: here.run(function, *args, **kwargs))
 
     def stop(self, *, timeout_seconds: float = 5.0) -> None:
         """Cancel what still runs on the loop, wait for it within bounds, and end the thread."""

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, Field
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, Select, func, or_, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import Timestamp, utc_now
-from app.database import Transaction
+from app.database import BYTES_KEYS, ReadRow, Transaction
 from app.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from app.ids import hash_secret, new_id, new_secret
 from app.logs import get_logger
@@ -25,6 +25,21 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 _PREFIX_LENGTH = 9  # "lk_" and six characters: enough to tell keys apart, nothing to guess from
 _USE_IS_NOTED_EVERY = timedelta(minutes=1)
+
+_NOT_VALID = "This API key is not valid."
+_STANDING: Select[*tuple[Any, ...]] = (
+    select(
+        ApiKey.key_hash,
+        ApiKey.id,
+        ApiKey.tenant_id,
+        ApiKey.scopes,
+        ApiKey.networks,
+        ApiKey.expires_at,
+        ApiKey.last_used_at,
+    )
+    .join(Tenant, Tenant.id == ApiKey.tenant_id)
+    .where(ApiKey.key_hash == BYTES_KEYS, ApiKey.revoked_at.is_(None), Tenant.disabled_at.is_(None))
+)
 
 _log = get_logger(__name__)
 
@@ -40,6 +55,14 @@ class Caller(NamedTuple):
     def actor(self) -> str:
         """How the audit names it."""
         return f"api-key:{self.key_id}"
+
+
+class StandingKey(NamedTuple):
+    """An API key that works: not revoked, and its tenant not disabled."""
+
+    caller: Caller
+    networks: tuple[str, ...]
+    expires_at: datetime | None
 
 
 class ApiKeyView(BaseModel):
@@ -191,8 +214,8 @@ def find_barred(
     return set(keys), set(db.scalars(off)) if tenant_ids else set()
 
 
-def authenticate(transaction: Transaction, *, key: str, address: str | None = None) -> Caller:
-    """Say who a key belongs to, and note its use (at most once a minute).
+def authenticate(read_row: ReadRow, transaction: Transaction, *, key: str, address: str | None = None) -> StandingKey:
+    """Find the key that works, and note its use (at most once a minute).
 
     Args:
         address: where the call comes from; None: not known, which only a key that is bound to no network allows.
@@ -202,28 +225,35 @@ def authenticate(transaction: Transaction, *, key: str, address: str | None = No
         Forbidden: ``network_not_allowed``: it may not be used from there.
         Unavailable: the database is away.
     """
-    with transaction() as db:
-        return authenticate_in(db, key=key, address=address)
+    row = read_row(_STANDING, hash_secret(key))
+    found = _standing(row, address=address)
+    if row is not None and _is_stale(row.last_used_at):
+        with transaction() as db:
+            _note_use(db, row.id)
+    return found
 
 
 def authenticate_in(db: DatabaseSession, *, key: str, address: str | None) -> Caller:
     """As ``authenticate``, in the caller's transaction."""
-    row = db.scalar(
-        select(ApiKey)
-        .join(Tenant, Tenant.id == ApiKey.tenant_id)
-        .where(
-            ApiKey.key_hash == hash_secret(key),
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
-            Tenant.disabled_at.is_(None),
-        )
-    )
-    if row is None:
-        raise Unauthenticated("This API key is not valid.")
-    if row.networks and not is_inside(address, row.networks):
+    row = db.execute(_STANDING, {"keys": [hash_secret(key)]}).one_or_none()
+    found = _standing(row, address=address)
+    if row is not None and _is_stale(row.last_used_at):
+        _note_use(db, row.id)
+    return found.caller
+
+
+def admit(key: StandingKey, *, address: str | None) -> Caller:
+    """Say whose a key is, if it may be used now and from there.
+
+    Raises:
+        Unauthenticated: it has expired.
+        Forbidden: ``network_not_allowed``.
+    """
+    if key.expires_at is not None and key.expires_at <= utc_now():
+        raise Unauthenticated(_NOT_VALID)
+    if key.networks and not is_inside(address, key.networks):
         raise Forbidden("This API key may not be used from this address.", code="network_not_allowed")
-    _note_use(db, row, now=utc_now())
-    return Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+    return key.caller
 
 
 def read_networks(networks: Sequence[str]) -> list[str]:
@@ -278,12 +308,23 @@ def _tell_both(db: DatabaseSession, row: ApiKey, *, actor: str, maker_tenant_id:
     )
 
 
-def _note_use(db: DatabaseSession, row: ApiKey, *, now: datetime) -> None:
-    stale = now - _USE_IS_NOTED_EVERY
-    if row.last_used_at is not None and row.last_used_at > stale:
-        return
+def _standing(row: Row[*tuple[Any, ...]] | None, *, address: str | None) -> StandingKey:
+    if row is None:
+        raise Unauthenticated(_NOT_VALID)
+    caller = Caller(key_id=row.id, tenant_id=row.tenant_id, scopes=frozenset(row.scopes))
+    found = StandingKey(caller, networks=tuple(row.networks), expires_at=row.expires_at)
+    admit(found, address=address)
+    return found
+
+
+def _is_stale(last_used_at: datetime | None) -> bool:
+    return last_used_at is None or last_used_at <= utc_now() - _USE_IS_NOTED_EVERY
+
+
+def _note_use(db: DatabaseSession, key_id: str) -> None:
+    stale = utc_now() - _USE_IS_NOTED_EVERY
     # Many requests of one key may get here at once: whoever finds the row locked leaves it to the other.
-    free = select(ApiKey.id).where(ApiKey.id == row.id).with_for_update(skip_locked=True).scalar_subquery()
+    free = select(ApiKey.id).where(ApiKey.id == key_id).with_for_update(skip_locked=True).scalar_subquery()
     db.execute(
         update(ApiKey)
         .where(ApiKey.id == free, or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= stale))

@@ -1,4 +1,7 @@
-"""Rate limits: sliding windows in Redis, each hit one atomic script, counted by the server's clock.
+"""Rate limits: sliding windows in Redis, counted by the server's clock; all quotas of a call, and of calls that come together,
+in one atomic script.
+
+A window begins with its first hit. What was counted in the window before it weighs as much as of that window is still in sight.
 
 Those of logins, codes and opened sessions fail closed: while Redis is away nothing that they limit is let through, and the
 caller is told to come back; off exactly then, they would be off when somebody wants them off. Those of reads fail open: what is
@@ -7,17 +10,52 @@ stored can be shown without Redis.
 
 from __future__ import annotations
 
-import math
-import time
 from typing import NamedTuple
 
 import redis
-from limits import RateLimitItemPerSecond
-from limits.storage import RedisStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
 from redis.exceptions import RedisError
 
 from app.errors import RateLimited, Unavailable
+from app.together import Together
+
+_KEY_PREFIX = "latchkey:limit"
+_MICROSECONDS = 1_000_000
+_HIT = """
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local answer, refused = {}, {}
+for number, key in ipairs(KEYS) do
+    local call, amount, window = ARGV[3 * number - 2], tonumber(ARGV[3 * number - 1]), tonumber(ARGV[3 * number])
+    local kept = redis.call('HMGET', key, 'began', 'count', 'before')
+    local began, count, before = tonumber(kept[1]) or now, tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
+    local windows = math.floor((now - began) / window)
+    if windows >= 2 then
+        began, count, before = now, 0, 0
+    elseif windows == 1 then
+        began, count, before = began + window, 0, count
+    end
+    local left = began + window - now
+    local used = math.floor(before * left / window) + count
+    local allowed = used < amount and not refused[call]
+    if allowed then
+        used, count = used + 1, count + 1
+        redis.call('HSET', key, 'began', string.format('%.0f', began), 'count', count, 'before', before)
+        redis.call('PEXPIRE', key, math.ceil((left + window) / 1000))
+    end
+    local reset = left
+    if before > 0 then
+        reset = math.min(reset, left % (window / before))
+    end
+    table.insert(answer, allowed and amount - used or -1)
+    table.insert(answer, math.ceil(reset))
+    refused[call] = not allowed
+end
+return answer
+"""
+"""Takes one from each quota, until one of its call is used up. KEYS: the quotas; ARGV: each one's call, amount, microseconds.
+
+Answers for each: what is left (-1: nothing was taken), and in how many microseconds there is more.
+"""
 
 
 class Quota(NamedTuple):
@@ -46,8 +84,8 @@ class Limits:
     """Counts hits. Safe for threads and greenlets."""
 
     def __init__(self, client: redis.Redis) -> None:
-        storage = RedisStorage("redis://", connection_pool=client.connection_pool, key_prefix="latchkey:limit")
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
+        self._script = client.register_script(_HIT)
+        self._hits = Together(self._hit_all)
 
     def hit_if_known(self, *quotas: Quota) -> QuotaState | None:
         """As ``hit``, but lets the call through while Redis is away (None).
@@ -71,19 +109,31 @@ class Limits:
             Unavailable: Redis is away.
         """
         try:
-            return min((self._hit(quota) for quota in quotas), key=lambda state: state.remaining)
+            states = self._hits.ask(quotas)
         except RedisError as exc:
             raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
+        for state in states:
+            if state.remaining < 0:
+                raise QuotaUsedUp(state._replace(remaining=0))
+        return min(states, key=lambda state: state.remaining)
 
-    def _hit(self, quota: Quota) -> QuotaState:
-        item = RateLimitItemPerSecond(quota.amount, quota.window_seconds)
-        allowed = self._limiter.hit(item, quota.name, quota.whose)
-        stats = self._limiter.get_window_stats(item, quota.name, quota.whose)
-        # In a window's first instant the library calls its end "now".
-        reset_seconds = math.ceil(stats.reset_time - time.time()) or quota.window_seconds
-        if not allowed:
-            raise QuotaUsedUp(QuotaState(quota=quota, remaining=0, reset_seconds=reset_seconds))
-        return QuotaState(quota=quota, remaining=stats.remaining, reset_seconds=reset_seconds)
+    def _hit_all(self, calls: list[tuple[Quota, ...]]) -> list[list[QuotaState]]:
+        asked = [(number, quota) for number, quotas in enumerate(calls) for quota in quotas]
+        answer = iter(
+            self._script(
+                keys=[f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked],
+                args=[
+                    argument
+                    for number, quota in asked
+                    for argument in (number, quota.amount, quota.window_seconds * _MICROSECONDS)
+                ],
+            )
+        )
+        return [[QuotaState(quota, next(answer), _whole_seconds(next(answer))) for quota in quotas] for quotas in calls]
+
+
+def _whole_seconds(microseconds: int) -> int:
+    return -(-microseconds // _MICROSECONDS) or 1
 
 
 class QuotaUsedUp(RateLimited):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.models import AuditEvent
+
+_ADD = insert(AuditEvent.__table__).inline()  # type: ignore[arg-type]  # it is a Table
 
 
 def record_event(
@@ -27,8 +30,15 @@ def record_event(
         subject: the id of what it was done to.
         reason: why, in a few words.
     """
-    db.add(
-        AuditEvent(
-            tenant_id=tenant_id, actor=actor, action=action, subject=subject, reason=reason, details=details or {}
-        )
+    # Not as a mapped object: nobody looks at it again here, and to add one takes three times as long.
+    db.connection().execute(
+        _ADD,
+        {
+            "tenant_id": tenant_id,
+            "actor": actor,
+            "action": action,
+            "subject": subject,
+            "reason": reason,
+            "details": details or {},
+        },
     )

@@ -275,7 +275,8 @@ export interface paths {
         /**
          * Stream a login's changes
          * @description Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
-         *     comes back is told the Login as it is: its last state is all that there is to know.
+         *     comes back is told the Login as it is: its last state is all that there is to know. With `qr=svg`, each new QR code comes
+         *     drawn, in an event of type `qr` before the Login that has it: `{"url", "svg"}`.
          *
          *     Needs the scope `logins`.
          */
@@ -1156,6 +1157,18 @@ export interface components {
             pattern?: string | null;
             /** Attempts Left */
             attempts_left: number;
+            /**
+             * Next Delivery
+             * @description By which way it comes when it is asked for once more, if Telegram says so.
+             * @default null
+             */
+            next_delivery?: string | null;
+            /**
+             * Resend At
+             * @description From when on it is time to ask for it once more, if Telegram says so.
+             * @default null
+             */
+            resend_at?: string | null;
             /**
              * No Other Way
              * @description True: Telegram was asked to send the code once more, and has no way that can be answered.
@@ -2677,7 +2690,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -2999,7 +3012,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3099,7 +3112,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3239,7 +3252,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3337,7 +3350,9 @@ export interface operations {
     };
     events: {
         parameters: {
-            query?: never;
+            query?: {
+                qr?: "svg" | null;
+            };
             header?: never;
             path: {
                 login_id: string;
@@ -3386,6 +3401,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `invalid_request`: Fields are missing, unknown or out of range; errors names each. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `rate_limited`: Too many calls. Retry-After says when to come back. */
             429: {
                 headers: {
@@ -3410,7 +3434,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3550,7 +3574,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -3961,7 +3985,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4090,7 +4114,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -4371,7 +4395,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -4735,7 +4759,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -5090,7 +5114,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -5596,7 +5620,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6084,7 +6108,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -6582,7 +6606,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6681,7 +6705,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6819,7 +6843,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {
@@ -6917,7 +6941,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. */
+                /** @description A repeat of the request under the same key gets the same answer, byte for byte, for 24 hours, and has no second effect; `Idempotent-Replayed: true` marks it. Answers that say to come again (429, 5xx) are not kept. The key is logged: make it of nothing that must not be read. */
                 "Idempotency-Key"?: string;
             };
             path: {

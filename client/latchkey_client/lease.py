@@ -172,7 +172,8 @@ class SessionLease:
                 raise LeaseLost("Latchkey could not be reached to renew the lease in time.")
             asked_at = time.monotonic()
             try:
-                async with asyncio.timeout(min(left, self._ttl_seconds / 4)):  # an answer that got lost leaves time for another
+                # An answer that got lost leaves time for another.
+                async with asyncio.timeout(min(left, self._ttl_seconds / 4)):
                     await self._renew()
             except (LatchkeyUnavailable, TimeoutError) as exc:
                 _log.info("lease not renewed yet: %s", exc)

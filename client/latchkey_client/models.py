@@ -51,6 +51,8 @@ class Code:
     attempts_left: int
     beginning: str | None = None
     pattern: str | None = None
+    next_delivery: str | None = None
+    resend_at: datetime | None = None
     no_other_way: bool | None = None
 
 

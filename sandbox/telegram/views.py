@@ -102,9 +102,11 @@ def sent_code(sent: SentCode, *, layer: int) -> Any:
         type=_SENT_TYPES[sent.way if sent.way in _SENT_TYPES else CodeWay.SMS](sent.code),
         phone_code_hash=sent.phone_code_hash,
         next_type=_NEXT_TYPES[sent.next_way]() if sent.next_way in _NEXT_TYPES else None,
+        timeout=_NEXT_WAY_SECONDS if sent.next_way in _NEXT_TYPES and sent.way is not CodeWay.APP else None,
     )
 
 
+_NEXT_WAY_SECONDS = 60  # apps wait that long before they offer the next way; here nobody is refused who does not
 _NEXT_TYPES: dict[CodeWay | None, Any] = {
     CodeWay.SMS: types.auth.CodeTypeSms,
     CodeWay.CALL: types.auth.CodeTypeCall,

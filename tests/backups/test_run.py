@@ -206,7 +206,8 @@ def test_a_run_is_recorded(custody: Custody) -> None:
     add_sessions(custody.vault, 2)
     report = custody.back_up()
     registry = CollectorRegistry()
-    registry.register(StateCollector(custody.vault.transaction, redis.Redis(), tenants=make_metrics().tenants))
+    tenants = make_metrics().tenants
+    registry.register(StateCollector(custody.vault.transaction, redis.Redis(), tenants=tenants, rotation_days=90))
     age = registry.get_sample_value("telethon_backup_age_seconds")
     assert age is not None
     assert age < 60

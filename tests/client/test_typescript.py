@@ -103,5 +103,5 @@ def test_its_own_tests_pass(core: Core) -> None:
             WEBHOOK=json.dumps(webhook),
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "# pass 12" in done.stdout, done.stdout
+    assert "# pass 21" in done.stdout, done.stdout
     assert player.typed == ["12345", "wrong", "right"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from app.metrics import make_metrics
+from devstack.watching import find_program
 from web.http_metrics import HttpMetrics
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,15 +21,15 @@ FOLDER = ROOT / "deploy" / "prometheus"
 
 # Metrics that are not ours to declare: the exporter's, Prometheus' own, and the gauges that are read from the database.
 _FOREIGN = re.compile(
-    r"up|celery_(active_worker_count|queue_length|task_(sent|succeeded|failed)_total)"
-    r"|telethon_(logins_pending|sessions|validation_lag_seconds|backup_age_seconds|encryption_key_age_seconds)"
+    r"up|celery_(active_worker_count|worker_tasks_active|queue_length|task_(sent|succeeded|failed|retried)_total)"
+    r"|telethon_(logins_pending|sessions|validation_lag_seconds|backup_age_seconds|encryption_key_(age|rotation)_seconds)"
     r"|telethon_(last_success_timestamp_seconds|webhook_backlog)"
 )
 
 
 def program(name: str) -> str:
     """The path of ``prometheus`` or ``promtool``; skips the test where there is none."""
-    found = shutil.which(name, path=str(ROOT / ".prometheus" / "usr" / "bin")) or shutil.which(name)
+    found = find_program(name)
     if found is None:
         pytest.skip(f"there is no {name}: `make prometheus` unpacks Debian's, where there is apt-get")
     return found

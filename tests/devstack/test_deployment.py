@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
+import yaml
 
+from deploy.dashboards import DASHBOARDS, FOLDER, render
+from deploy.panels import Dashboard, filled_in, to_grafana
 from tests.devstack.prometheus import rules, unknown_names
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DEPLOY = _ROOT / "deploy"
 
 
-def _dashboard() -> Any:
-    return json.loads((_DEPLOY / "grafana" / "dashboards" / "latchkey.json").read_text())
-
-
 def _expressions() -> Iterator[str]:
     yield from (rule["expr"] for rule in rules())
-    for panel in _dashboard()["panels"]:
-        yield from (target["expr"].replace("$__rate_interval", "5m") for target in panel.get("targets", ()))
+    for dashboard in DASHBOARDS:
+        for panel in dashboard.panels:
+            yield from (filled_in(query, rate="5m", shown="1h") for query in panel.queries.values())
 
 
 @pytest.mark.parametrize("expression", sorted(set(_expressions())))
@@ -33,10 +32,32 @@ def test_expression_asks_for_metrics_that_exist(expression: str) -> None:
     assert not unknown_names(expression)
 
 
-def test_dashboard_panels_are_distinct() -> None:
-    """Grafana loads a dashboard with two panels of one id wrongly and silently."""
-    ids = [panel["id"] for panel in _dashboard()["panels"]]
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.name)
+def test_a_dashboard_is_what_its_source_says(dashboard: Dashboard) -> None:
+    """`make dashboards` was run; Compose hands the folder to Grafana, and nothing else is in it."""
+    assert (FOLDER / f"{dashboard.name}.json").read_text() == render(dashboard)
+    assert {path.stem for path in FOLDER.iterdir()} == {each.name for each in DASHBOARDS}
+    compose = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
+    provider = yaml.safe_load((_DEPLOY / "grafana" / "provisioning" / "dashboards" / "latchkey.yml").read_text())
+    [options] = [each["options"] for each in provider["providers"]]
+    assert f"./{FOLDER.relative_to(_ROOT)}:{options['path']}:ro" in compose["volumes"]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda each: each.name)
+def test_panels_are_distinct_and_do_not_overlap(dashboard: Dashboard) -> None:
+    """Grafana loads a dashboard with two panels of one id, or two queries of one letter, wrongly and silently."""
+    made = to_grafana(dashboard)
+    ids = [panel["id"] for panel in made["panels"]]
     assert len(ids) == len(set(ids))
+    fields: set[tuple[int, int]] = set()
+    for panel in made["panels"]:
+        letters = [target["refId"] for target in panel.get("targets", ())]
+        assert len(letters) == len(set(letters))
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        taken = set(product(range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])))
+        assert not taken & fields, panel["title"]
+        fields |= taken
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,11 @@ from tests.devstack.kubernetes import (
 
 _OTHERS_KINDS = {"ScaledObject", "TriggerAuthentication", "PodMonitor", "PrometheusRule"}
 _AWS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-_BY_A_COMPONENT = {"TELEGRAM_PROXY": "proxy", "TELEGRAM_BOT_TOKEN": "mini-app"}
+_BY_A_COMPONENT = {
+    "TELEGRAM_PROXY": "proxy",
+    "TELEGRAM_BOT_TOKEN": "mini-app",
+    "OTEL_EXPORTER_OTLP_HEADERS": "tracing-token",
+}
 _KINDS = {
     "migrate": DatabaseSettings,
     "web": Settings,

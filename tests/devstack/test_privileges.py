@@ -27,16 +27,18 @@ _SECRETS = {
     "REDIS_URL",
     "TELEGRAM_API_HASH",
     "TELEGRAM_BOT_TOKEN",
+    "OTEL_EXPORTER_OTLP_HEADERS",
     "LOCAL_KEY_FILE",
     "S3_BUCKET",
     "FLOWER_BASIC_AUTH",
     "CE_BROKER_URL",
 }
+_SERVING = {"DATABASE_URL", "REDIS_URL", "TELEGRAM_API_HASH", "OTEL_EXPORTER_OTLP_HEADERS", "LOCAL_KEY_FILE"}
 _MAY_KNOW = {
     "migrate": {"DATABASE_URL", "DATABASE_OWNER_URL"},
-    "web": {"DATABASE_URL", "REDIS_URL", "TELEGRAM_API_HASH", "TELEGRAM_BOT_TOKEN", "LOCAL_KEY_FILE"},
-    "worker-logins": {"DATABASE_URL", "REDIS_URL", "TELEGRAM_API_HASH", "LOCAL_KEY_FILE"},
-    "worker-background": {"DATABASE_URL", "REDIS_URL", "TELEGRAM_API_HASH", "LOCAL_KEY_FILE", "S3_BUCKET"},
+    "web": {*_SERVING, "TELEGRAM_BOT_TOKEN"},
+    "worker-logins": _SERVING,
+    "worker-background": {*_SERVING, "S3_BUCKET"},
     "beat": {"REDIS_URL"},
     "flower": {"REDIS_URL", "FLOWER_BASIC_AUTH"},
     "celery-exporter": {"CE_BROKER_URL"},

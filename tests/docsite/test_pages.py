@@ -31,6 +31,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_every_picture_of_a_page_is_shown_and_is_there() -> None:
+    """`make screenshots` takes them; whoever adds a state shows it."""
+    text = (ROOT / "docs" / "what-people-see.md").read_text()
+    shown = sorted(re.findall(r'src="screenshots/([^"]+)"', text))
+    assert shown == sorted(path.name for path in (ROOT / "docs" / "screenshots").glob("*.png"))
+
+
 def test_generated_pages_are_what_the_code_says() -> None:
     """A new call, setting, command, metric, error, runbook or decision is in the reference at once."""
     assert differing() == [], "make docs writes them anew"

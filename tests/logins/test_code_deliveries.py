@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from app.clock import utc_now
 from app.errors import InvalidInput
 from app.logins.service import resend_code, submit_code
 from app.logins.typed import normalize_code, normalize_phone_number
@@ -119,6 +122,22 @@ def test_a_login_says_when_there_is_no_other_way(stage: Stage) -> None:
     submit_code(stage.core, login_id=login_id, reader=ALICE, code=stage.telegram.messages(user_id)[-1]["code"])
     stage.wait_for(login_id, "authorized")
     assert stage.calls("auth.sendCode") == 1
+
+
+def test_the_login_says_by_which_way_the_code_would_come_next_and_when(stage: Stage) -> None:
+    """As Telegram says it, until there is no next way."""
+    login_id, _ = begin(stage, "sms", "missed_call")
+    shown = stage.wait_for(login_id, "code_required").code
+    assert shown is not None
+    assert shown.resend_at is not None
+    assert shown.next_delivery == "missed_call"
+    assert timedelta(seconds=45) < shown.resend_at - utc_now() <= timedelta(seconds=60)
+    resend_code(stage.core, login_id=login_id, reader=ALICE)
+    shown = stage.wait_for(
+        login_id, "code_required", when=lambda each: each.code and each.code.delivery == "missed_call"
+    ).code
+    assert shown is not None
+    assert (shown.next_delivery, shown.resend_at) == (None, None)
 
 
 @pytest.mark.parametrize("next_way", ["payment", "email_setup", "firebase"])

@@ -9,13 +9,21 @@ from pathlib import Path
 import pytest
 
 from devstack.running import RunningStack, running_stack
+from tests.collector import Collector, collecting
 from tests.stack.city import City
 
 _LAST_LINES = 60
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[RunningStack]:
+def collector() -> Iterator[Collector]:
+    """Where the stack sends its traces."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(collector: Collector) -> Iterator[RunningStack]:
     """The stack of ``make up`` without its exporter, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="latchkey-stack-") as name:
         folder = Path(name)
@@ -24,6 +32,9 @@ def stack() -> Iterator[RunningStack]:
             "LOGIN_RATE_PER_MINUTE": "1000000",
             "STRICT_RATE_PER_MINUTE": "1000000",
             "READ_RATE_PER_MINUTE": "1000000",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer {collector.token}",
         }
         with running_stack(folder, login_workers=2, settings=settings, without=("exporter",)) as running:
             yield running

@@ -20,9 +20,11 @@ from devstack.ports import HOST, free_port
 from devstack.probes import accepts_connections
 from devstack.programs import Program, running
 from devstack.roles import ROOT
-from tests.node import build_client, install_packages
+from docsite.snippets import read_snippets
+from tests.node import build_client, install_packages, run
 from tests.stack.city import City
 from tests.waiting import wait_until
+from tests.web.browser import CHROMIUM, browsing
 
 CONNECTED = "Your Telegram account is connected."
 SHOPS = {
@@ -93,6 +95,53 @@ def test_a_shops_customer_connects_their_account(city: City, shop: str, tmp_path
         assert city.login(login_id)["redirect_url"] == f"{url}/account"
         city.call("DELETE", f"/v1/sessions/{session_id}")
         wait_until(lambda: CONNECTED not in browser.get(f"{url}/account", timeout=10).text, within_seconds=30)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+def test_a_react_page_connects_its_customer(
+    city: City, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Under a strict policy, across origins: a dialog that was cancelled says so, the next one ends with the account's name."""
+    folder = ROOT / "examples" / "react"
+    build_client()
+    install_packages(folder)
+    built = run(["npm", "run", "--silent", "build"], folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    shown = "document.getElementById('account').innerText"
+    in_dialog = "document.querySelector('.latchkey-widget').shadowRoot.querySelector"
+    with (
+        serving(city, ("node", str(folder / "server.mjs")), log=tmp_path / "shop.log") as url,
+        browsing(tmp_path_factory.mktemp("browser")) as page,
+    ):
+        assert city.call("PATCH", "/v1/tenant", json={"origins": [url]}).ok
+        try:
+            page.size(1280, 800)
+            page.go(f"{url}/account")
+            page.wait_for("document.querySelector('button')?.textContent === 'Connect Telegram'")
+            page.click("document.querySelector('button')")
+            page.wait_for_in_frame("!!document.querySelector('#qr svg')")
+            page.evaluate(f"{in_dialog}('#close').click()")
+            page.wait_for(f"{shown}.includes('Nothing was connected.')")
+            page.wait_for("!document.querySelector('.latchkey-widget')")
+            assert page.evaluate("document.activeElement.textContent") == "Connect Telegram"
+
+            page.click("document.querySelector('button')")
+            page.wait_for_in_frame("!!document.querySelector('#qr svg')")
+            login_id = str(page.evaluate_in_frame("location.pathname")).rpartition("/")[2]
+            account = city.telegram.create_account(first_name="Ida")
+            city.telegram.scan(account["id"], city.wait_for_qr(login_id))
+            page.wait_for(f"{shown} === 'Your Telegram account is connected: Ida.'")
+            assert page.complaints == []
+        finally:
+            assert city.call("PATCH", "/v1/tenant", json={"origins": []}).ok
+    session_id = city.wait_for(login_id, "authorized")["session_id"]
+    assert city.call("DELETE", f"/v1/sessions/{session_id}").ok
+
+
+def test_the_documentation_shows_the_react_example_as_it_is() -> None:
+    """What the reader copies is what runs."""
+    shown = [each.body for each in read_snippets(ROOT / "docs" / "widget.md") if each.title == "connect.tsx"]
+    assert shown == [(ROOT / "examples" / "react" / "connect.tsx").read_text()]
 
 
 class BotApi:

@@ -19,9 +19,10 @@ from tests.waiting import wait_until
 _COUNTED = {
     **{
         f"auth_qr_{name}_total": {"tenant_id"}
-        for name in ("start", "published", "success", "expired", "reused", "resumed", "timeout")
+        for name in ("start", "published", "scanned", "password", "success", "expired", "reused", "resumed", "timeout")
     },
     "auth_qr_failed_total": {"tenant_id", "reason"},
+    "auth_qr_lost_total": {"tenant_id", "status", "end"},
     "ownership_mismatch_total": {"tenant_id"},
     "floodwait_total": {"method"},
     "requests_total": {"method", "outcome"},
@@ -43,6 +44,7 @@ _READ = {
     "validation_lag_seconds": set(),
     "backup_age_seconds": set(),
     "encryption_key_age_seconds": set(),
+    "encryption_key_rotation_seconds": set(),
     "last_success_timestamp_seconds": {"task"},
 }
 _KNOWN = {
@@ -55,6 +57,7 @@ _KNOWN = {
 _MOVED_BY_A_LOGIN = {
     "auth_qr_start_total": "web",
     "auth_qr_published_total": "worker-logins",
+    "auth_qr_scanned_total": "worker-logins",
     "auth_qr_success_total": "worker-logins",
     "requests_total": "worker-logins",
     "time_to_qr_seconds_bucket": "worker-logins",

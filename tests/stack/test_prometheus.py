@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
+import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-import yaml
 
-from devstack.ports import free_port
-from devstack.probes import answers_ok
-from devstack.programs import Program, running
+from deploy.dashboards import DASHBOARDS
+from deploy.panels import filled_in
 from devstack.running import RunningStack
-from tests.devstack.prometheus import FOLDER, ROOT, program, rules
+from devstack.watching import Prometheus, watching
+from tests.devstack.prometheus import program, rules
 from tests.stack.city import City
 from tests.waiting import wait_until
 
@@ -29,63 +24,17 @@ _BY_HAND = (
 )
 
 
-class Prometheus:
-    """One that runs."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def ask(self, query: str) -> list[dict[str, Any]]:
-        """The samples that a query finds now."""
-        return self._get("query", query=query)["result"]  # type: ignore[no-any-return]
-
-    def firing(self) -> set[str]:
-        """The alerts that fire."""
-        return {alert["labels"]["alertname"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"}
-
-    def _get(self, what: str, **parameters: str) -> dict[str, Any]:
-        answer = requests.get(f"{self._address}/api/v1/{what}", params=parameters, timeout=10)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()["data"]
-        return found
-
-
 @pytest.fixture(scope="module")
 def prometheus(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """The production form's configuration, with this stack's addresses, a second's interval, and no patience."""
-    command, folder, port = program("prometheus"), tmp_path_factory.mktemp("prometheus"), free_port()
-    _write_configuration(folder, stack.description)
-    address = f"http://127.0.0.1:{port}"
-    server = Program(
-        name="prometheus",
-        command=(
-            *(command, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'tsdb'}"),
-            f"--web.listen-address=127.0.0.1:{port}",
-        ),
-        log=folder / "prometheus.log",
-        ready=lambda: answers_ok(f"{address}/-/ready"),
-    )
-    with running(server):
-        yield Prometheus(address)
-
-
-def _write_configuration(folder: Path, description: dict[str, Any]) -> None:
-    decided = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    decided["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    targets = {"web": [f"{description['web']}/metrics"], "worker": description["worker_metrics"]}
-    decided["scrape_configs"] = [
-        {"job_name": job, "static_configs": [{"targets": [url.split("/")[2] for url in urls]}]}
-        for job, urls in targets.items()
-    ]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(decided))
-    (folder / "rules").mkdir()
-    for path in (FOLDER / "rules").glob("*.yml"):
-        (folder / "rules" / path.name).write_text(re.sub(r"^ +for: \w+\n", "", path.read_text(), flags=re.MULTILINE))
+    folder = tmp_path_factory.mktemp("prometheus")
+    with watching(stack, command=program("prometheus"), folder=folder, patient=False) as prometheus:
+        yield prometheus
 
 
 def test_flood_waits_fire_their_alert(city: City, prometheus: Prometheus) -> None:
     """Telegram answers with FLOOD_WAIT: within seconds the objective's alert fires."""
-    wait_until(lambda: len(prometheus.ask("up == 1")) == 4)
+    wait_until(lambda: len(prometheus.ask("up == 1")) == 5)
     wait_until(lambda: len(prometheus.ask("count_over_time(telethon_floodwait_total[1m]) > 1")) > 4)
     assert "FloodWaitsTooMany" not in prometheus.firing()
     city.telegram.add_fault(method="auth.exportLoginToken", error="FLOOD_WAIT_1", times=1)
@@ -96,12 +45,20 @@ def test_flood_waits_fire_their_alert(city: City, prometheus: Prometheus) -> Non
 
 
 def test_every_query_has_an_answer(city: City, prometheus: Prometheus) -> None:
-    """What is recorded, what the dashboard shows, what people type: one sample at least, from the stack's first minute on."""
-    panels = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "latchkey.json").read_text())["panels"]
+    """What is recorded, what the dashboards show, what people type: one sample at least, from the stack's first minute on."""
     shown = (
-        target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel.get("targets", ())
+        filled_in(query, rate="1m", shown="5m")
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels
+        for query in panel.queries.values()
     )
     recorded = (rule["record"] for rule in rules() if "record" in rule)
-    # The exporter's own metrics need an exporter, which this stack is without.
-    queries = {query for query in (*recorded, *shown, *_BY_HAND) if "celery_" not in query}
-    wait_until(lambda: not {query for query in queries if not prometheus.ask(query)}, within_seconds=10)
+    queries = {*recorded, *shown, *_BY_HAND}
+    assert len(queries) > 130
+
+    def unanswered() -> list[str]:
+        return [query for query in queries if not prometheus.ask(query)]
+
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not unanswered(), within_seconds=20, every_seconds=0.5)
+    assert unanswered() == []

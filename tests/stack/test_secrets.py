@@ -22,6 +22,7 @@ from app.settings import Settings
 from app.telegram.string_sessions import read_string_session
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
+from tests.collector import Collector
 from tests.stack.city import City
 
 PASSWORD = "a-password-that-nobody-else-has-7719"
@@ -97,7 +98,7 @@ def flowers_tasks(city: City) -> bytes:
 
 
 @pytest.fixture
-def residue(city: City) -> dict[str, Any]:
+def residue(city: City, collector: Collector) -> dict[str, Any]:
     """Two logins, one with a password, and all that they left, before and after they ended."""
     account = city.telegram.create_account(password=PASSWORD)
     where: dict[str, Any] = {}
@@ -122,6 +123,7 @@ def residue(city: City) -> dict[str, Any]:
     for log in sorted((city.stack.folder / "logs").glob("*.log")):
         if not log.name.startswith(("sandbox", "postgres")):
             where[log.name] = log.read_bytes()
+    where["traces"] = b"".join(collector.received)
     where["stack output"] = city.stack.output.encode()
     where["metrics"] = b"".join(
         requests.get(each, timeout=10).content
@@ -194,4 +196,5 @@ def test_the_search_would_find_a_secret(residue: dict[str, Any]) -> None:
     assert b"latchkey.run_qr_login" in where["Redis' commands"]
     assert b"gAAAAA" in where["PostgreSQL"]
     assert b"gAAAAA" in where["Redis, with QR codes on show"]
+    assert b"auth.exportLoginToken" in where["traces"]
     assert b"login.authorized" in where["worker-logins-1.log"] + where["worker-logins-2.log"]

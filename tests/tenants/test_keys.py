@@ -25,11 +25,11 @@ def last_used(core: Core, key_id: str) -> datetime | None:
 def test_a_key_authenticates_as_its_tenant_with_its_scopes(core: Core) -> None:
     """Whose it is and what it may do; a key that differs in one character is nobody's."""
     made = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=("audit", "logins"))
-    caller = authenticate(core.transaction, key=made.key)
+    caller = authenticate(core.read_row, core.transaction, key=made.key).caller
     assert (caller.tenant_id, caller.key_id, caller.scopes) == ("alice", made.id, frozenset({"logins", "audit"}))
     for wrong in (made.key[:-1], made.key + "x", "", "lk_"):
         with pytest.raises(Unauthenticated):
-            authenticate(core.transaction, key=wrong)
+            authenticate(core.read_row, core.transaction, key=wrong)
 
 
 def test_a_key_that_was_revoked_or_whose_tenant_is_disabled_is_nobodys(core: Core) -> None:
@@ -42,7 +42,7 @@ def test_a_key_that_was_revoked_or_whose_tenant_is_disabled_is_nobodys(core: Cor
     told = set()
     for key in (alice.key, bob.key, "lk_unknown"):
         with pytest.raises(Unauthenticated) as refused:
-            authenticate(core.transaction, key=key)
+            authenticate(core.read_row, core.transaction, key=key)
         told.add(refused.value.detail)
     assert len(told) == 1
 
@@ -51,13 +51,13 @@ def test_use_is_noted_at_most_once_a_minute(core: Core) -> None:
     """The first use and one after a minute write; those between do not."""
     made = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=("audit",))
     assert last_used(core, made.id) is None
-    authenticate(core.transaction, key=made.key)
+    authenticate(core.read_row, core.transaction, key=made.key)
     first = last_used(core, made.id)
-    authenticate(core.transaction, key=made.key)
+    authenticate(core.read_row, core.transaction, key=made.key)
     assert last_used(core, made.id) == first
     with core.transaction() as db:
         db.execute(update(ApiKey).values(last_used_at=utc_now() - timedelta(seconds=61)))
-    authenticate(core.transaction, key=made.key)
+    authenticate(core.read_row, core.transaction, key=made.key)
     assert first is not None
     noted = last_used(core, made.id)
     assert noted is not None
@@ -69,7 +69,7 @@ def test_noting_use_waits_for_nobody(core: Core) -> None:
     made = create_api_key(core.transaction, actor="test", tenant_id="alice", scopes=("audit",))
     with core.transaction() as db, ThreadPoolExecutor(1) as pool:
         db.execute(select(ApiKey).where(ApiKey.id == made.id).with_for_update())
-        caller = pool.submit(authenticate, core.transaction, key=made.key).result(timeout=5)
+        caller = pool.submit(authenticate, core.read_row, core.transaction, key=made.key).result(timeout=5).caller
     assert caller.key_id == made.id
     assert last_used(core, made.id) is None
 

@@ -63,6 +63,25 @@ class Page:
         self._call("Network.enable")
         self.requests.clear()
 
+    def be_offline(self, offline: bool) -> None:
+        """Lose the network, or have it back."""
+        self._call("Network.enable")
+        self._call(
+            "Network.emulateNetworkConditions", offline=offline, latency=0, downloadThroughput=-1, uploadThroughput=-1
+        )
+
+    def slow_down(self, *, latency_ms: int, bytes_per_second: int) -> None:
+        """Have every answer come that much later, and no faster than that; nothing is kept from one visit to the next."""
+        self._call("Network.enable")
+        self._call("Network.setCacheDisabled", cacheDisabled=True)
+        self._call(
+            "Network.emulateNetworkConditions",
+            offline=False,
+            latency=latency_ms,
+            downloadThroughput=bytes_per_second,
+            uploadThroughput=bytes_per_second,
+        )
+
     def go(self, url: str) -> None:
         """Open an address, in a document of its own."""
         self._call("Page.navigate", url="about:blank")

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.clock import utc_now
+from app.clock import rfc3339, utc_now
 from tests.web.browser import Page
 from tests.web.live import Live
 from tests.web.playing_worker import PlayingWorker
@@ -41,6 +41,11 @@ def _wait_for_telegram(worker: PlayingWorker) -> None:
     worker.advance(retry_after_at=utc_now() + timedelta(seconds=42))
 
 
+def _wait_for_a_call(worker: PlayingWorker) -> None:
+    resend_at = rfc3339(utc_now() + timedelta(seconds=59))
+    worker.ask_code(delivery="sms", next_delivery="call", resend_at=resend_at)
+
+
 def _fail(reason: str) -> Callable[[PlayingWorker], object]:
     return lambda worker: worker.finish("failed", reason=reason)
 
@@ -57,6 +62,7 @@ STATES = (
         lambda worker: worker.ask_code(delivery="email", length=6, pattern="a***e@example.com"),
         CODE,
     ),
+    State("code by SMS", "code_required", _wait_for_a_call, CODE),
     State("flood wait", "password_required", _wait_for_telegram),
     State("expired", "expired", lambda worker: worker.finish("expired")),
     State("cancelled", "cancelled", lambda worker: worker.finish("cancelled")),
@@ -66,6 +72,10 @@ STATES = (
             "ownership_mismatch",
             "flood_wait",
             "password_attempts_exhausted",
+            "code_attempts_exhausted",
+            "phone_invalid",
+            "account_deactivated",
+            "code_undeliverable",
             "account_banned",
             "payment_required",
             "email_setup_required",

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium h
 NO_STREAMS = """
     const fetchAnything = window.fetch;
     window.fetch = (url, options) =>
-      String(url).endsWith("/events") ? Promise.reject(new TypeError("cut")) : fetchAnything(url, options);
+      String(url).includes("/events") ? Promise.reject(new TypeError("cut")) : fetchAnything(url, options);
 """
 
 
@@ -54,6 +54,33 @@ def test_the_page_shows_the_code_and_renews_it(live: Live, page: Page) -> None:
     assert re.fullmatch(r"\d+:\d\d left", page.evaluate("document.getElementById('countdown').textContent"))
     worker.finish("authorized")
     status(page, "Connected")
+
+
+def test_a_code_that_nobody_renews_fades(live: Live, page: Page) -> None:
+    """No phone takes it any more; the next one is as clear as ever."""
+    login = live.start_login()
+    worker = PlayingWorker(live.core, login["id"])
+    worker.publish_qr(life_seconds=-1, kept_seconds=60)
+    page.go(login["page_url"])
+    page.evaluate("document.getElementById('to-qr').click()")
+    page.wait_for("document.getElementById('qr').classList.contains('stale')")
+    worker.publish_qr()
+    page.wait_for("!document.getElementById('qr').classList.contains('stale')")
+
+
+def test_the_stream_brings_the_drawings_and_is_asked_for_once(live: Live, page: Page) -> None:
+    """A page on a slow network waits for its document and for the login, and for nothing else."""
+    login = live.start_login()
+    worker = PlayingWorker(live.core, login["id"])
+    worker.publish_qr()
+    page.watch_requests()
+    page.go(login["page_url"])
+    page.wait_for("!!document.querySelector('#qr svg')")
+    before = page.evaluate("document.querySelector('#qr path').getAttribute('d')")
+    worker.publish_qr()
+    page.wait_for(f"document.querySelector('#qr path').getAttribute('d') !== {before!r}")
+    asked = [each.removeprefix(f"{live.url}/v1/logins/{login['id']}") for each in page.requests if "/v1/" in each]
+    assert asked == ["/events?qr=svg"]
 
 
 def test_the_password_form_tells_what_is_left(live: Live, page: Page) -> None:
@@ -239,7 +266,8 @@ def test_the_document_is_self_contained_and_locked_down(live: Live) -> None:
     assert answer.headers["Referrer-Policy"] == "no-referrer"
     assert answer.headers["Cache-Control"] == "no-store"
     scripts = re.findall(r"<script ([^>]*)>", answer.text)
-    assert scripts == ['type="application/json" id="settings"', f'nonce="{nonce[1]}"']
+    own = f'nonce="{nonce[1]}"'
+    assert scripts == [own, 'type="application/json" id="settings"', own]
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", answer.text)
     assert requests.get(f"{live.url}/login/lgn_x", timeout=10).headers["Content-Security-Policy"] != policy
 

@@ -6,9 +6,9 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const FINAL = ["authorized", "expired", "failed", "cancelled"];
 
-// `call` asks the API about the login, `newest` is the newest Login seen, `update` takes a newer one, `interrupted` hears of
-// trouble that lasts. Throws Gone.
-async function follow({ call, newest, update, interrupted }) {
+// `call` asks the API about the login, `newest` is the newest Login seen, `update` takes a newer one, `drawn` a QR code's
+// drawing, which the stream brings; `interrupted` hears of trouble that lasts. Throws Gone.
+async function follow({ call, newest, update, drawn, interrupted }) {
   const SILENCE_MS = 40000; // the server says something every 15 s
   let failures = 0;
 
@@ -32,7 +32,7 @@ async function follow({ call, newest, update, interrupted }) {
     const stop = new AbortController();
     let watchdog = setTimeout(() => stop.abort(), SILENCE_MS);
     try {
-      const response = await call("/events", { signal: stop.signal });
+      const response = await call("/events?qr=svg", { signal: stop.signal });
       check(response);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let text = ""; ; ) {
@@ -43,8 +43,9 @@ async function follow({ call, newest, update, interrupted }) {
         const events = (text + value).split("\n\n");
         text = events.pop();
         for (const event of events) {
-          const line = event.split("\n").find((part) => part.startsWith("data: "));
-          if (line) update(JSON.parse(line.slice(6)));
+          const field = (name) => (event.split("\n").find((part) => part.startsWith(`${name}: `)) || "").slice(name.length + 2);
+          if (field("event") === "qr") drawn(JSON.parse(field("data")));
+          else if (field("data")) update(JSON.parse(field("data")));
         }
       }
     } finally {

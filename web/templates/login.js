@@ -6,6 +6,7 @@
   const inTelegram = typeof miniApp === "undefined" ? null : miniApp;
   const ANSWER_MS = 20000; // a password is checked within seconds
   const RESEND_MS = 15000;
+  const RENEWED_BY = -0.1; // lives after its end, in which the next code comes, usually at once
   const SLOW_MS = 5000; // a code is there within a second, usually
   const LEAVE_MS = 2500; // long enough to read who was connected
   const onPhone = matchMedia("(pointer: coarse)").matches;
@@ -15,38 +16,28 @@
   const tooFast = (response) => say("too_fast", { when: soon(Number(response.headers.get("Retry-After")) || 1) });
 
   let id = loginId; // whose secret this is
-  let secret = inTelegram ? "" : takeSecret();
+  let secret = inTelegram ? "" : early.secret;
   let login = null; // the newest Login seen
   let drawn = null; // the login URL on the screen
+  let drawing = { url: null, svg: "" }; // the newest that came
   let asked = null; // what form was answered last: {kind, attempts, until}
   let clockOffset = 0; // the server's clock less ours, in ms
   let waitUntil = 0; // when Telegram's flood wait is over, by the server's clock
   let leads = onPhone || inTelegram ? "phone" : "qr"; // what is shown while either would do; Telegram refuses a code on its own screen
+  let resentUntil = 0; // when a code that was asked for again has had its moment to arrive, by the server's clock
   let otherNumber = false; // the user wants the code at another number
   let queuedAt = Date.now(); // since when nothing has been on show
 
   const now = () => Date.now() + clockOffset;
 
-  // The secret leaves the address bar, where others could read it; a reload still finds it, in this tab alone.
-  function takeSecret() {
-    const key = `latchkey:${loginId}`;
-    let found = location.hash.slice(1);
-    try {
-      if (found) sessionStorage.setItem(key, found);
-      else found = sessionStorage.getItem(key) || "";
-    } catch {
-      return found; // no storage here: then it stays where it is
-    }
-    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
-    return found;
-  }
-
   async function call(path, options = {}) {
-    const response = await fetch(`/v1/logins/${id}${path}`, {
-      ...options,
-      cache: "no-store",
-      headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
-    });
+    const asked = !inTelegram && early.take(id, path, options.signal);
+    const response = await (asked ||
+      fetch(`/v1/logins/${id}${path}`, {
+        ...options,
+        cache: "no-store",
+        headers: { "Login-Secret": secret, ...(options.body ? { "Content-Type": "application/json" } : {}) },
+      }));
     const date = Date.parse(response.headers.get("Date"));
     if (date) clockOffset = date + 500 - Date.now(); // it comes in whole seconds
     return response;
@@ -54,7 +45,8 @@
 
   function followLogin() {
     const interrupted = () => ($("status").textContent = say(navigator.onLine === false ? "offline" : "reconnecting"));
-    return follow({ call, newest: () => login, update, interrupted }).catch((error) => {
+    const keep = (newer) => (drawing = newer);
+    return follow({ call, newest: () => login, update, drawn: keep, interrupted }).catch((error) => {
       if (!(error instanceof Gone)) throw error;
       gone();
     });
@@ -153,9 +145,8 @@
     if (!url || url === drawn) return;
     drawn = url;
     try {
-      const response = await call("/qr.svg");
-      if (!response.ok) throw new Error(`status ${response.status}`);
-      const svg = new DOMParser().parseFromString(await response.text(), "image/svg+xml").documentElement;
+      const text = drawing.url === url ? drawing.svg : await askForDrawing();
+      const svg = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
       svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`);
       svg.removeAttribute("width");
       svg.removeAttribute("height");
@@ -165,6 +156,12 @@
       await sleep(1000);
       if (login.status === "waiting_for_scan" && login.qr) drawQr();
     }
+  }
+
+  async function askForDrawing() {
+    const response = await call("/qr.svg");
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    return response.text();
   }
 
   function renderPassword({ hint, attempts_left: left }) {
@@ -184,6 +181,16 @@
     if (Boolean(noOtherWay) !== $("resend").hidden) note("code", noOtherWay ? say("no_other_way") : "", true);
     $("resend").hidden = Boolean(noOtherWay);
     renderForm("code", left);
+    renderResend();
+  }
+
+  // By which way it comes next, and when it may be asked for.
+  function renderResend() {
+    const { next_delivery: next, resend_at: at } = login.code;
+    const text = say(has(`resend_by_${next}`) ? `resend_by_${next}` : "resend");
+    const left = Math.ceil((Math.max(Date.parse(at) || 0, resentUntil) - now()) / 1000);
+    $("resend").disabled = left > 0;
+    $("resend").textContent = left > 0 ? `${text} · ${isolate(clock(left))}` : text;
   }
 
   function renderForm(kind, left) {
@@ -255,7 +262,9 @@
     if (login.qr) {
       const life = (Date.parse(login.qr.expires_at) - now()) / 30000;
       $("code-life").style.setProperty("--left", Math.max(0, Math.min(1, life)).toFixed(3));
+      $("qr").classList.toggle("stale", life < RENEWED_BY); // nobody renews it: no phone takes it any more
     }
+    if (login.code) renderResend();
     if (login.status === "queued" && Date.now() - queuedAt > SLOW_MS && waitUntil <= now()) show("slow", "wait");
     const wait = Math.ceil((waitUntil - now()) / 1000);
     if (wait > 0) {
@@ -435,8 +444,8 @@
   }
   $("cancel").addEventListener("click", cancel);
   $("resend").addEventListener("click", async () => {
-    $("resend").disabled = true; // until the code has had a moment to arrive
-    setTimeout(() => ($("resend").disabled = false), RESEND_MS);
+    resentUntil = now() + RESEND_MS;
+    renderResend();
     try {
       const response = await call("/code/resend", { method: "POST" });
       if ($("resend").hidden) return; // it has been answered already: there is no other way

@@ -204,5 +204,5 @@
     return ["en", TEXTS.en];
   }
 
-  window.Latchkey = Object.freeze({ connect, ConnectError });
+  window.Latchkey = Object.freeze({ home: HOME, connect, ConnectError });
 })();

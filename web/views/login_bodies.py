@@ -135,6 +135,12 @@ class WaitQuery(Query):
     version: int | None = Field(default=None, ge=0, description="The version you have; without it, the current one.")
 
 
+class EventsQuery(Query):
+    """What a stream brings beside the login."""
+
+    qr: Literal["svg"] | None = Field(default=None, description="Also each new QR code, drawn.")
+
+
 class MethodBody(Body):
     """Which way the login is to go on."""
 

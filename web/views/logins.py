@@ -20,6 +20,7 @@ from app.logins.view import LoginView
 from app.tenants.keys import Caller
 from app.tenants.limits import Quota
 from app.tenants.own_settings import check_allowed
+from web.answers import send
 from web.auth import current_caller, current_reader, needs, needs_login_answerer, needs_login_reader
 from web.limits import charge_code
 from web.openapi import answers, answers_problems
@@ -28,6 +29,7 @@ from web.rate_headers import remember_quota
 from web.streams import stream_events, wait_for_change
 from web.views.login_bodies import (
     CodeBody,
+    EventsQuery,
     MethodBody,
     NewLoginBody,
     PasswordBody,
@@ -84,40 +86,46 @@ def start(body: NewLoginBody) -> tuple[StartedLoginView, int, dict[str, str]]:
 @needs_login_reader()
 @logins.input(WaitQuery, location="query", arg_name="query")
 @logins.output(LoginView)
-def get(login_id: str, query: WaitQuery) -> LoginView:
+def get(login_id: str, query: WaitQuery) -> Response:
     """Read a login
 
     With `wait`, answers when its version exceeds `version`, when it is final, or when the time is up.
     """
     if query.wait == 0:
-        return read_login(parts().core, login_id=login_id, reader=current_reader())
+        return send(read_login(parts().core, login_id=login_id, reader=current_reader()))
     with ExitStack() as opened:
         viewer, login = _view(login_id, opened)
-        return wait_for_change(
-            parts().core,
-            viewer,
-            login=login,
-            reader=current_reader(),
-            version=query.version,
-            wait_seconds=query.wait,
+        return send(
+            wait_for_change(
+                parts().core,
+                viewer,
+                login=login,
+                reader=current_reader(),
+                version=query.version,
+                wait_seconds=query.wait,
+            )
         )
 
 
 @logins.get("/<id:login_id>/events")
 @needs_login_reader()
+@logins.input(EventsQuery, location="query", arg_name="query")
 @logins.doc(responses=answers(_EVENTS, media_type="text/event-stream"))
-def events(login_id: str) -> Response:
+def events(login_id: str, query: EventsQuery) -> Response:
     """Stream a login's changes
 
     Server-sent events: the Login at once, then after every change; a comment every 15 s. Whatever a `Last-Event-ID` says, who
-    comes back is told the Login as it is: its last state is all that there is to know.
+    comes back is told the Login as it is: its last state is all that there is to know. With `qr=svg`, each new QR code comes
+    drawn, in an event of type `qr` before the Login that has it: `{"url", "svg"}`.
     """
     core, reader, streams = parts().core, current_reader(), parts().http_metrics.streams
     with ExitStack() as opened:
         viewer, login = _view(login_id, opened)
         opened.enter_context(streams.track_inprogress())
         closing = opened.pop_all()
-    response = Response(stream_events(core, viewer, login=login, reader=reader), mimetype="text/event-stream")
+    draw = _draw_svg if query.qr == "svg" else None
+    stream = stream_events(core, viewer, login=login, reader=reader, draw=draw)
+    response = Response(stream, mimetype="text/event-stream")
     response.call_on_close(closing.close)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
@@ -286,8 +294,16 @@ def _draw(login_id: str, *, kind: str, mimetype: str) -> Response:
     login = read_login(parts().core, login_id=login_id, reader=current_reader())
     if login.qr is None:
         raise Conflict("This login shows no QR code right now; look at its status.", code="no_qr")
+    return Response(_image(login.qr.url, kind), mimetype=mimetype)
+
+
+def _draw_svg(url: str) -> str:
+    return _image(url, "svg").decode()
+
+
+def _image(url: str, kind: str) -> bytes:
     image = io.BytesIO()
-    segno.make(login.qr.url, error="m", micro=False, mask=_QR_MASK).save(
+    segno.make(url, error="m", micro=False, mask=_QR_MASK).save(
         image, kind=kind, scale=8, border=4, **({"xmldecl": False} if kind == "svg" else {})
     )
-    return Response(image.getvalue(), mimetype=mimetype)
+    return image.getvalue()

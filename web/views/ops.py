@@ -116,7 +116,11 @@ def _scraped_registry() -> CollectorRegistry:
         registry.register(core.registry)
     registry.register(
         StateCollector(
-            core.transaction, core.redis, tenants=core.metrics.tenants, backed_up=core.settings.s3_bucket is not None
+            core.transaction,
+            core.redis,
+            tenants=core.metrics.tenants,
+            rotation_days=core.settings.key_rotation_days,
+            backed_up=core.settings.s3_bucket is not None,
         )
     )
     return registry

@@ -6,8 +6,10 @@ It is the same for everybody: the secret is in the fragment, which never comes h
 from __future__ import annotations
 
 import gzip
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from apiflask import APIBlueprint
@@ -23,8 +25,10 @@ from web.parts import parts
 page = APIBlueprint("page", __name__, enable_openapi=False)
 
 _LEVEL = 6  # more costs time and saves no more
-# Luminances, of white's: on a lighter accent letters are dark; letters of an accent are read on white, or in the dark.
-_READABLE, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
+# Luminances, of white's: letters on a brighter accent are dark; shades that can be read on white, and in the dark.
+_BRIGHT, _DARK_ENOUGH, _LIGHT_ENOUGH = 0.42, 0.18, 0.25
+_STEP = 0.05
+_COMMENT = re.compile(r"//.*|/\*.*\*/")
 
 
 @page.get("/login/<id:login_id>")
@@ -95,6 +99,14 @@ def render_page(
     return response
 
 
+@page.app_template_filter("lean")
+@lru_cache(maxsize=16)
+def _lean(source: str) -> str:
+    """A script or a style sheet without what browsers do not need: lines that are only a comment, and indentation."""
+    lines = (line.strip() for line in source.splitlines())
+    return "\n".join(line for line in lines if line and not _COMMENT.fullmatch(line))
+
+
 def _packed(document: bytes) -> Response:
     """The document as the browser takes it: a third of its weight on the way.
 
@@ -121,11 +133,31 @@ def _fill(text: str, name: str, value: str) -> Markup:
 
 
 def _accent(known: LoginPage) -> dict[str, Any] | None:
-    """The tenant's colour, that of letters on it, and in which themes letters of this colour can be read."""
+    """The tenant's colour, in shades that can be read: under letters, on white, and in the dark."""
     colour = known.brand.get("accent")
     if colour is None:
         return None
-    red, green, blue = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    luminance = 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2
-    ink = "#10151c" if luminance > _READABLE else "#fff"
-    return {"ground": colour, "ink": ink, "on_light": luminance < _DARK_ENOUGH, "on_dark": luminance > _LIGHT_ENOUGH}
+    on_light = _shade(colour, towards=0, until=lambda shade: _luminance(shade) < _DARK_ENOUGH)
+    on_dark = _shade(colour, towards=255, until=lambda shade: _luminance(shade) > _LIGHT_ENOUGH)
+    under = (
+        {"ground": colour, "ink": "#10151c"} if _luminance(colour) > _BRIGHT else {"ground": on_light, "ink": "#fff"}
+    )
+    return {**under, "on_light": on_light, "on_dark": on_dark}
+
+
+def _shade(colour: str, *, towards: int, until: Callable[[str], bool]) -> str:
+    """The colour, mixed with black (0) or white (255) as far as it needs."""
+    channels, share = _channels(colour), 0.0
+    while not until(colour):
+        share += _STEP
+        colour = "#" + "".join(f"{round(each + (towards - each) * share):02x}" for each in channels)
+    return colour
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = (each / 255 for each in _channels(colour))
+    return float(0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2)
+
+
+def _channels(colour: str) -> list[int]:
+    return [int(colour[at : at + 2], 16) for at in (1, 3, 5)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from apiflask import APIBlueprint
-from flask import Response
+from flask import Response, request
 from pydantic import BaseModel, Field
 
 from app.errors import Forbidden
@@ -32,6 +32,14 @@ tenants = APIBlueprint("tenants", __name__, url_prefix="/v1/tenants", tag="Tenan
 
 Name = Annotated[Storable, Field(max_length=200)]
 Networks = Annotated[list[Annotated[str, Field(max_length=50)]], Field(max_length=50)]
+
+
+@tenants.after_request
+def _forget_known_keys(response: Response) -> Response:
+    """What changed may be what a key or its tenant may do."""
+    if request.method not in ("GET", "HEAD"):
+        parts().known_keys.forget()
+    return response
 
 
 class NewTenantBody(Body):
