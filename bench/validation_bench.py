@@ -1,8 +1,8 @@
 """Validation: one background worker asks after every session, beside a bare loop of `connect(); get_me()`.
 
 400 accounts log in, then a stock worker validates them, again and again, with everything that it does besides: the plan,
-leases, audit, pacing, verdicts. Its CPU is the worker's, PostgreSQL's and Redis's together; the loop is one Telethon script with
-the same string sessions, as many at once, no database and no pause.
+leases, audit, pacing, verdicts. Its CPU is the worker's, PostgreSQL's and Redis's together; the loop is one Telethon script
+with the same string sessions, as many at once, no database and no pause.
 """
 
 from __future__ import annotations
