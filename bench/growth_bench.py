@@ -2,8 +2,8 @@
 
 A slope is that of the line through the three points, both axes logarithmic: 1 is in proportion, and a limit of 1.1 leaves room
 for noise. Memory is what the worker has more of than when nobody waits; CPU is that of workers and stores together. A second
-worker must do what the first does at nearly the same price (what is written together gets fewer): on two cores, which everything
-shares, the throughput of both shows little.
+worker must do what the first does at nearly the same price (what is written together gets fewer): on two cores, which
+everything shares, the throughput of both shows little.
 """
 
 from __future__ import annotations
