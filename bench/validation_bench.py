@@ -1,6 +1,6 @@
 """Validation: one background worker asks after every session, beside a bare loop of `connect(); get_me()`.
 
-400 accounts log in, then a stock worker validates them, again and again, with everything that it does besides: the plan,
+600 accounts log in, then a stock worker validates them, again and again, with everything that it does besides: the plan,
 leases, audit, pacing, verdicts. Its CPU is the worker's, PostgreSQL's and Redis's together; the loop is one Telethon script
 with the same string sessions, as many at once, no database and no pause.
 """
@@ -27,7 +27,7 @@ from bench.crowd import Crowd, crowd
 from bench.custody import open_custody
 from bench.figures import Figure, at_least, only_told
 
-SESSIONS = 400
+SESSIONS = 600
 _SECONDS, _WARM_SECONDS = 30.0, 12.0
 _PLAN_SECONDS = 5.0
 _AT_ONCE = 48
