@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnExpressionArgument, Select, func, select, true
+from sqlalchemy import ColumnExpressionArgument, Select, case, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute
 
 from app.models import Login, TelegramSession, Tenant
@@ -23,7 +23,8 @@ def in_turn(
 ) -> Select[Any]:
     """The ids of rows to take now, in turn, locked; those that somebody else has locked are left out.
 
-    An index over (tenant_id, due_at) that meets the conditions makes this one look per tenant, however many rows there are.
+    An index over (tenant_id, due_at) that meets the conditions makes this one look per tenant, and a few more for those whose
+    turn it is, however many rows there are.
 
     Args:
         due_at: what a tenant's own rows are ordered by.
@@ -31,17 +32,23 @@ def in_turn(
         limit: how many in all.
         each: how many of one tenant's.
     """
+    # Of more tenants than are taken of, only those whose first row is due earliest can have their turn.
+    head = select(due_at.label("due_at")).where(model.tenant_id == Tenant.id, *conditions).order_by(due_at).limit(1)
+    heads = head.lateral("head")
+    tenant = select(Tenant.id).join(heads, true()).order_by(heads.c.due_at).limit(limit).cte("tenant_in_turn")
+    # When there are as many as are to be taken, the first row of each is all.
+    full = select(func.count() >= limit).select_from(tenant).scalar_subquery()
     place = func.row_number().over(order_by=due_at).label("place")
     first = (
         select(model.id, due_at.label("due_at"), place)
-        .where(model.tenant_id == Tenant.id, *conditions)
+        .where(model.tenant_id == tenant.c.id, *conditions)
         .order_by(due_at)
-        .limit(each)
+        .limit(case((full, 1), else_=each))
         .lateral("first")
     )
     turn = (
         select(first.c.id, first.c.due_at, first.c.place)
-        .select_from(Tenant)
+        .select_from(tenant)
         .join(first, true())
         .order_by(first.c.place, first.c.due_at)
         .limit(limit)

@@ -59,6 +59,15 @@ class Crowd:
     core: Core
     sandbox: RunningSandbox
     worker: psutil.Process
+    folder: Path
+    settings: dict[str, str]
+
+    @contextlib.contextmanager
+    def another_worker(self, *, queues: str, threads: int) -> Iterator[psutil.Process]:
+        """One more worker, for the length of the block."""
+        program = _worker(self.folder, self.settings, queues=queues, threads=threads)
+        with running(program) as process:
+            yield psutil.Process(process.pid)
 
     def gather(self, count: int) -> list[str]:
         """POST that many logins; their ids."""
@@ -168,8 +177,9 @@ def crowd(*, threads: int, environment: dict[str, str] | None = None, **sandbox:
         }
         core = _build(settings)
         stack.callback(core.engine.dispose)
-        worker = stack.enter_context(running(_worker(folder, settings, threads=threads)))
-        yield Crowd(core=core, sandbox=telegram, worker=psutil.Process(worker.pid))
+        worker = stack.enter_context(running(_worker(folder, settings, queues="logins", threads=threads)))
+        process = psutil.Process(worker.pid)
+        yield Crowd(core=core, sandbox=telegram, worker=process, folder=folder, settings=settings)
 
 
 def _build(given: dict[str, str]) -> Core:
@@ -181,18 +191,18 @@ def _build(given: dict[str, str]) -> Core:
     return core
 
 
-def _worker(folder: Path, settings: dict[str, str], *, threads: int) -> Program:
+def _worker(folder: Path, settings: dict[str, str], *, queues: str, threads: int) -> Program:
     """The stock worker of production, on a port that says when it is ready."""
     port = free_port()
     return Program(
-        name="worker",
+        name=f"worker-{port}",
         command=(
-            *(sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "logins", "-P", "threads"),
-            *("-c", str(threads), "-n", "worker-crowd@%h", "--without-mingle", "--without-gossip"),
+            *(sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", queues, "-P", "threads"),
+            *("-c", str(threads), "-n", f"worker-{port}@%h", "--without-mingle", "--without-gossip"),
         ),
         environment={"PATH": os.environ["PATH"], "HOME": str(folder), **settings, "METRICS_PORT": str(port)},
         folder=ROOT,
-        log=folder / "worker.log",
+        log=folder / f"worker-{port}.log",
         ready=lambda: accepts(port),
         stop_seconds=60.0,
     )

@@ -17,7 +17,7 @@ from app.sessions.logging_out import log_out_session as log_out
 from app.sessions.planning import plan_validations, put_back
 from app.sessions.retiring import retire_idle_sessions as retire
 from app.sessions.revocation import leave_to_sweep, sweep_log_outs
-from app.sessions.validation import validate_batch
+from app.sessions.validation import validate_what_is_due
 from tasks.bootsteps import parts
 from tasks.celery_app import celery_app
 from tasks.periodic import periodic_task
@@ -44,7 +44,7 @@ def validate_session_batch(ticket: str, *session_ids: str) -> None:
             return
         try:
             parts.telegram.runtime.run(
-                validate_batch(
+                validate_what_is_due(
                     parts.core,
                     parts.telegram,
                     session_ids=session_ids,

@@ -7,13 +7,14 @@ Due is whose ``backed_up_version`` is not its ``version``: whoever changes somet
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import ColumnClause, DateTime, Integer, Text, column, func, select, update, values
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.orm import load_only
 
 from app.backups.authentic import Signer
 from app.backups.content import PERSONAL, Content, SessionContent, TenantContent, Tombstone, encode
@@ -26,6 +27,11 @@ from app.logs import get_logger
 from app.models import BackupObject, EncryptionKey, TelegramSession, Tenant
 from app.vault.keyring import KeyRing
 from app.vault.sealing import Place
+
+_BESIDE = ("tenant_id", "key_id", "session_sealed", "proxy_sealed", "backed_up_at", "client_metadata")
+_WANTED = [getattr(TelegramSession, name) for name in (*(SessionContent.model_fields.keys() - {"metadata"}), *_BESIDE)]
+
+_Row = TypeVar("_Row", Tenant, EncryptionKey)
 
 _log = get_logger(__name__)
 _A_MOMENT = timedelta(microseconds=1)  # what names tell apart
@@ -77,18 +83,20 @@ def after_last(now: datetime, last: datetime | None) -> datetime:
 
 def find_due(db: DatabaseSession, *, after: str, limit: int) -> list[Due]:
     """The next due sessions after an id, in the order of ids. Locks nothing: a backup makes nobody wait."""
-    rows = db.execute(
-        select(TelegramSession, Tenant, EncryptionKey)
-        .join(Tenant, Tenant.id == TelegramSession.tenant_id)
-        .outerjoin(
-            EncryptionKey,
-            (EncryptionKey.id == TelegramSession.key_id) & TelegramSession.session_sealed.is_not(None),
-        )
+    sessions = db.scalars(
+        select(TelegramSession)
         .where(_IS_DUE, TelegramSession.id > after)
         .order_by(TelegramSession.id)
         .limit(limit)
-    )
-    return [Due(session, tenant, key) for session, tenant, key in rows]
+        .options(load_only(*_WANTED, raiseload=True))
+    ).all()
+    # Not joined: the few tenants and keys would come with each of the sessions.
+    tenants = _read(db, Tenant, {session.tenant_id for session in sessions})
+    keys = _read(db, EncryptionKey, {session.key_id for session in sessions if session.session_sealed is not None})
+    return [
+        Due(session, tenants[session.tenant_id], None if session.session_sealed is None else keys[session.key_id])
+        for session in sessions
+    ]
 
 
 def make_object(due: Due, signer: Signer, tenant_keys: TenantKeys, now: datetime) -> tuple[bytes, ObjectName]:
@@ -183,6 +191,10 @@ def mark_backed_up(db: DatabaseSession, stored: Sequence[Due], now: datetime) ->
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def _read(db: DatabaseSession, model: type[_Row], ids: Collection[str | None]) -> dict[str | None, _Row]:
+    return {row.id: row for row in db.scalars(select(model).where(model.id.in_(ids)))}
 
 
 def _describe_tenant(tenant: Tenant, key_id: str, session_id: str, keyring: KeyRing) -> TenantContent:

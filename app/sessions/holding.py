@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnExpressionArgument
+from sqlalchemy import ColumnExpressionArgument, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as DatabaseSession
 
@@ -15,11 +15,11 @@ from app.core import Core
 from app.errors import Conflict, SealBroken
 from app.models import TelegramSession, Tenant
 from app.sessions.proxies import session_identity
-from app.sessions.store import fingerprint, release_held, take_lease, write_held
+from app.sessions.store import fingerprint, release_held, take_lease, take_leases, write_held
 from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
-from app.vault.opening import open_session
+from app.vault.opening import open_locked_session
 from app.vault.transact import transact
 
 HOLD_SECONDS = 60.0
@@ -101,7 +101,45 @@ def hold_session(
             conditions=conditions,
             lease_purpose=reason,
         )
-        return None if row is None else _open(core, db, row, reason=reason, until=until)
+        if row is None:
+            return None
+        return _open(core, db, row, db.get_one(Tenant, row.tenant_id), reason=reason, until=until)
+
+    return transact(core.transaction, core.keyring, take_and_open)
+
+
+def hold_sessions(
+    core: Core,
+    *,
+    session_ids: Collection[str],
+    holder: str,
+    reason: str,
+    statuses: Collection[str],
+    conditions: Collection[ColumnExpressionArgument[bool]],
+) -> list[HeldSession]:
+    """As ``hold_session`` for many, in one transaction: all that are returned are held, or on an exception none.
+
+    Returns:
+        Those that could be taken at once; the others are to be held one by one, if at all (``take_leases``).
+
+    Raises:
+        SealBroken, Conflict, KeyUnavailable, Transient: one of them does not open.
+    """
+
+    def take_and_open(db: DatabaseSession) -> list[HeldSession]:
+        until = time.monotonic() + HOLD_SECONDS - _MARGIN_SECONDS
+        rows = take_leases(
+            db,
+            session_ids=session_ids,
+            holder=holder,
+            ttl_seconds=HOLD_SECONDS,
+            statuses=statuses,
+            conditions=conditions,
+            lease_purpose=reason,
+        )
+        tenant_ids = {row.tenant_id for row in rows}
+        tenants = {each.id: each for each in db.scalars(select(Tenant).where(Tenant.id.in_(tenant_ids)))}
+        return [_open(core, db, row, tenants[row.tenant_id], reason=reason, until=until) for row in rows]
 
     return transact(core.transaction, core.keyring, take_and_open)
 
@@ -134,11 +172,10 @@ def release_session(core: Core, held: HeldSession, **changes: Any) -> TelegramSe
         return release_held(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
 
 
-def _open(core: Core, db: DatabaseSession, row: TelegramSession, *, reason: str, until: float) -> HeldSession:
-    tenant = db.get_one(Tenant, row.tenant_id)
-    text = open_session(
-        db, keyring=core.keyring, tenant_id=row.tenant_id, session_id=row.id, actor=core.actor, reason=reason
-    )
+def _open(
+    core: Core, db: DatabaseSession, row: TelegramSession, tenant: Tenant, *, reason: str, until: float
+) -> HeldSession:
+    text = open_locked_session(db, keyring=core.keyring, row=row, actor=core.actor, reason=reason)
     try:
         auth_key, data_centre = read_string_session(text)
     except ValueError as exc:

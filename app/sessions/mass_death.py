@@ -15,6 +15,7 @@ import time
 from redis.exceptions import RedisError
 
 from app.core import Core
+from app.gathering import RedisRounds
 from app.logs import get_logger
 from app.redis_state import RECENT_DEATHS_KEY, VALIDATOR_PAUSED_KEY, recent_answers_key
 
@@ -30,15 +31,12 @@ _SLICE_SECONDS = 10  # answers are only counted, so many to a slice of time
 _log = get_logger(__name__)
 
 
-def note_answer(core: Core) -> None:
-    """Count a session that Telegram said is alive."""
+async def note_answers(rounds: RedisRounds, count: int) -> None:
+    """Count sessions that Telegram said are alive."""
     key = recent_answers_key(_slice_now())
     try:
-        with core.redis.pipeline() as pipeline:
-            pipeline.incr(key)
-            pipeline.expire(key, WITHIN_SECONDS + _SLICE_SECONDS)
-            pipeline.execute()
-    except RedisError:
+        await rounds.do_all(("INCRBY", key, count), ("EXPIRE", key, WITHIN_SECONDS + _SLICE_SECONDS))
+    except (RedisError, OSError):
         return  # the next denial finds Redis away, too
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, update
 from sqlalchemy.orm import Session as DatabaseSession
@@ -17,7 +19,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.clock import utc_now
 from app.core import Core
 from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
-from app.sessions.mass_death import tell_pause
+from app.sessions.mass_death import is_paused, tell_pause
 from app.sessions.store import (
     DENIED,
     OWN_HOLDER_PREFIX,
@@ -31,12 +33,19 @@ from app.sessions.store import (
 from app.turns import in_turn
 
 VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
-BATCH_SESSIONS = 32
+BATCH_SESSIONS = 64
 SESSIONS_AT_ONCE = 800
 TICKET_SECONDS = 120.0
 """How long a batch may be on its way before its sessions are due again."""
 
-_TURNED_AWAY_SECONDS = (3.0, 10.0)
+_TURNED_AWAY_SECONDS = (1.0, 3.0)
+
+
+class _Plan(NamedTuple):
+    ticket: datetime
+    session_ids: list[str]
+    due: int
+    """How many were due; those that are leased are not in ``session_ids``."""
 
 
 def plan_validations(core: Core) -> int:
@@ -52,19 +61,26 @@ def plan_validations(core: Core) -> int:
     if tell_pause(core):
         return sent
     while taken < SESSIONS_AT_ONCE:
-        ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
-        with core.transaction() as db:
-            due = list(db.scalars(due_sessions(limit=SESSIONS_AT_ONCE - taken)))
-            planned = _give_tickets(db, due, ticket=ticket)
-        if not due:
+        plan = _plan(core, limit=SESSIONS_AT_ONCE - taken)
+        if not plan.due:
             break
-        taken += len(due)
-        if len(planned) < len(due):
-            core.metrics.session_validations.labels(outcome="leased").inc(len(due) - len(planned))
-        for start in range(0, len(planned), BATCH_SESSIONS):
-            _send(core, planned[start : start + BATCH_SESSIONS], ticket=ticket)
-        sent += len(planned)
+        taken += plan.due
+        for start in range(0, len(plan.session_ids), BATCH_SESSIONS):
+            _send(core, plan.session_ids[start : start + BATCH_SESSIONS], ticket=plan.ticket)
+        sent += len(plan.session_ids)
     return sent
+
+
+def plan_batch(core: Core) -> tuple[datetime, list[str]]:
+    """Plan one batch for whoever asks, who validates it at once.
+
+    Returns:
+        Its ticket and its sessions: none while the validator pauses, or when nothing is due.
+    """
+    if is_paused(core):
+        return utc_now(), []
+    plan = _plan(core, limit=BATCH_SESSIONS)
+    return plan.ticket, plan.session_ids
 
 
 def validate_soon(core: Core, *, tenant_id: str, session_id: str) -> TelegramSession:
@@ -123,11 +139,22 @@ def put_back(core: Core, session_ids: Iterable[str], *, ticket: datetime, until:
         )
 
 
+def _plan(core: Core, *, limit: int) -> _Plan:
+    ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
+    with core.transaction() as db:
+        due = list(db.scalars(due_sessions(limit=limit)))
+        planned = _give_tickets(db, due, ticket=ticket)
+    if len(planned) < len(due):
+        core.metrics.session_validations.labels(outcome="leased").inc(len(due) - len(planned))
+    return _Plan(ticket, planned, len(due))
+
+
 def _send(core: Core, session_ids: Sequence[str], *, ticket: datetime) -> None:
     if not core.dispatch(VALIDATE_BATCH_TASK, ticket.isoformat(), *session_ids):
         put_back(core, session_ids, ticket=ticket)  # the broker is away: no message will use this ticket
 
 
+@lru_cache(maxsize=16)
 def due_sessions(*, limit: int) -> Select[str]:
     """Ids of sessions whose turn it is, the tenants in turn, less those that another planner has in hand."""
     return in_turn(

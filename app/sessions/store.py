@@ -7,12 +7,28 @@ it raises the fencing token; whoever holds it writes under its ``lease_id``, so 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, ColumnExpressionArgument, DateTime, and_, case, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    ColumnExpressionArgument,
+    DateTime,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session as DatabaseSession
+from sqlalchemy.types import TypeEngine
 
 from app.clock import utc_now
 from app.errors import Conflict, NotFound, SessionLeased
@@ -102,6 +118,88 @@ def take_lease(
     )
 
 
+def take_leases(
+    db: DatabaseSession,
+    *,
+    session_ids: Collection[str],
+    holder: str,
+    ttl_seconds: float,
+    statuses: Collection[str],
+    conditions: Collection[ColumnExpressionArgument[bool]],
+    lease_purpose: str,
+) -> Sequence[TelegramSession]:
+    """As ``take_lease`` for many sessions, in one statement.
+
+    Returns:
+        The rows as they stand now. Those that are missing are to be taken one by one, if at all: they are leased, in another
+        status, or somebody else has locked them, and nobody is kept waiting for that.
+    """
+    ids = sorted(session_ids)
+    new = _arrays(id=(Text(), ids), lease_id=(Text(), [new_id("lse") for _ in ids]))
+    unlocked = (
+        select(TelegramSession.id)
+        .where(TelegramSession.id.in_(ids), TelegramSession.status.in_(statuses), lease_is_free(), *conditions)
+        .with_for_update(skip_locked=True)
+        .cte("unlocked")
+    )
+    return db.scalars(
+        update(TelegramSession)
+        .where(TelegramSession.id == new.c.id, TelegramSession.id == unlocked.c.id)
+        .values(
+            lease_id=new.c.lease_id,
+            lease_holder=holder,
+            lease_purpose=lease_purpose,
+            lease_api_key_id=None,
+            lease_expires_at=database_now() + timedelta(seconds=ttl_seconds),
+            fencing_token=TelegramSession.fencing_token + 1,
+        )
+        .returning(TelegramSession)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).all()
+
+
+class Release(NamedTuple):
+    """One of many leases that are given up together, and when its session's turn comes again."""
+
+    session_id: str
+    lease_id: str
+    next_validation_at: datetime
+
+
+def release_many(db: DatabaseSession, releases: Collection[Release], *, status: str, **changes: Any) -> set[str]:
+    """As ``release_held`` for many leases whose sessions are in one status and get the same changes, in one statement.
+
+    Returns:
+        The ids of the sessions that were written. The others are to be released one by one: their lease was lost, their status
+        is another, or somebody else has locked them.
+    """
+    new = _arrays(
+        id=(Text(), [each.session_id for each in releases]),
+        lease_id=(Text(), [each.lease_id for each in releases]),
+        next_validation_at=(DateTime(timezone=True), [each.next_validation_at for each in releases]),
+    )
+    unlocked = (
+        select(TelegramSession.id)
+        .where(TelegramSession.id.in_([each.session_id for each in releases]))
+        .with_for_update(skip_locked=True)
+        .cte("unlocked")
+    )
+    return set(
+        db.scalars(
+            update(TelegramSession)
+            .where(
+                TelegramSession.id == new.c.id,
+                TelegramSession.id == unlocked.c.id,
+                TelegramSession.lease_id == new.c.lease_id,
+                TelegramSession.status == status,
+            )
+            .values(_released(changes | {"next_validation_at": new.c.next_validation_at}))
+            .returning(TelegramSession.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+
+
 def write_held(
     db: DatabaseSession,
     *,
@@ -131,8 +229,7 @@ def release_held(
     Returns:
         As ``write_held``.
     """
-    waiting = case((TelegramSession.logout_pending, database_now()), else_=TelegramSession.next_logout_at)
-    return _write(db, session_id, lease_id, conditions, {"next_logout_at": waiting} | changes | NO_LEASE)
+    return _write(db, session_id, lease_id, conditions, _released(changes))
 
 
 def find_session(db: DatabaseSession, *, tenant_id: str, session_id: str) -> TelegramSession:
@@ -177,6 +274,20 @@ def why_not_free(row: TelegramSession, *, statuses: Collection[str]) -> Conflict
 def not_active(row: TelegramSession) -> Conflict:
     """Say that a session's status does not allow the call."""
     return Conflict(f"This session is {row.status}; it cannot be used.", code="session_not_active")
+
+
+def _released(changes: dict[str, Any]) -> dict[str, Any]:
+    waiting = case((TelegramSession.logout_pending, database_now()), else_=TelegramSession.next_logout_at)
+    return {"next_logout_at": waiting} | changes | NO_LEASE
+
+
+def _arrays(**columns: tuple[TypeEngine[Any], list[Any]]) -> Any:
+    """Rows that come with a statement, a column of them as one array: the statement is the same for any number."""
+    arrays = [
+        cast(bindparam(f"new_{name}", each, type_=ARRAY(kind)), ARRAY(kind)) for name, (kind, each) in columns.items()
+    ]
+    names = (column(name, kind) for name, (kind, _) in columns.items())
+    return func.unnest(*arrays).table_valued(*names, name="new").render_derived()
 
 
 def _write(

@@ -32,19 +32,17 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import AppError, FloodWait, SealBroken, Transient, Unavailable
 from app.logs import get_logger
-from app.models import VALIDATED_SESSION_STATUSES, TelegramSession
 from app.sessions.claim import Account, account_of
 from app.sessions.ghosts import end_ghosts, is_due
-from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, hold_session, release_session
+from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, release_session
 from app.sessions.locating import locate_session
-from app.sessions.mass_death import is_paused, note_answer, note_death
-from app.sessions.planning import put_back
+from app.sessions.mass_death import is_paused, note_death
+from app.sessions.planning import plan_batch, put_back
 from app.sessions.schedule import next_slot
-from app.sessions.store import OWN_HOLDER_PREFIX
+from app.sessions.validation_rows import ValidationRows
 from app.sessions.verdicts import (
     LogInAgain,
     ValidationOutcome,
-    found_alive,
     found_dead,
     found_denied,
     found_nothing,
@@ -56,7 +54,7 @@ from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.process import TelegramParts
 from app.vault.wrapping import KeyUnavailable
 
-SESSIONS_AT_ONCE = 16
+SESSIONS_AT_ONCE = 64
 START_SECONDS = 15.0
 """A batch starts no session after that long, so that a worker that must leave can; the rest is due again soon."""
 
@@ -64,7 +62,6 @@ _VISIT_SECONDS = 40.0
 _GHOSTS_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 2.0  # for 1-2 s after a migration AUTH_KEY_UNREGISTERED can be wrong
 _UNREACHABLE_SECONDS = 300.0
-_HOLDER = OWN_HOLDER_PREFIX + "validator"
 
 _log = get_logger(__name__)
 
@@ -77,6 +74,7 @@ async def validate_batch(
     ticket: datetime,
     log_in_again: LogInAgain,
     at_once: int = SESSIONS_AT_ONCE,
+    stop_at: float | None = None,
 ) -> Counter[ValidationOutcome]:
     """Validate planned sessions, some at once. May be repeated: the ticket lets each be validated once.
 
@@ -84,18 +82,20 @@ async def validate_batch(
 
     Args:
         ticket: the ``next_validation_at`` that they were planned with.
+        stop_at: by ``time.monotonic``, from when on no session is begun; None: ``START_SECONDS`` from now.
 
     Returns:
         How many came to which outcome; those whose ticket had gone are left out.
     """
     outcomes: Counter[ValidationOutcome] = Counter()
     waiting = iter(session_ids)
-    stop_at, paused = time.monotonic() + START_SECONDS, False
+    rows, paused = ValidationRows(core, telegram, ticket=ticket), False
+    stop_at = time.monotonic() + START_SECONDS if stop_at is None else stop_at
 
     async def work() -> None:
         nonlocal paused
         for session_id in waiting:
-            outcome = await validate(core, telegram, session_id=session_id, ticket=ticket, log_in_again=log_in_again)
+            outcome = await _validate(core, telegram, rows, session_id, ticket, log_in_again)
             if outcome is not None:
                 outcomes[outcome] += 1
             paused = paused or outcome == "paused"
@@ -108,8 +108,38 @@ async def validate_batch(
     return outcomes
 
 
-async def validate(
-    core: Core, telegram: TelegramParts, *, session_id: str, ticket: datetime, log_in_again: LogInAgain
+async def validate_what_is_due(
+    core: Core, telegram: TelegramParts, *, session_ids: Sequence[str], ticket: datetime, log_in_again: LogInAgain
+) -> None:
+    """Validate a planned batch, and then batch by batch whatever is due meanwhile, for ``START_SECONDS`` in all.
+
+    So the pace is the workers' and not that of the plan, whose messages only say that there is something to do.
+    """
+    stop_at = time.monotonic() + START_SECONDS
+    while session_ids and time.monotonic() < stop_at:
+        await validate_batch(
+            core, telegram, session_ids=session_ids, ticket=ticket, log_in_again=log_in_again, stop_at=stop_at
+        )
+        ticket, session_ids = await _plan_next(core, telegram)
+    if session_ids:
+        await telegram.runtime.in_thread(put_back, core, session_ids, ticket=ticket)
+
+
+async def _plan_next(core: Core, telegram: TelegramParts) -> tuple[datetime, list[str]]:
+    ticket, session_ids = await telegram.runtime.in_thread(plan_batch, core)
+    if not session_ids:  # nothing is due, or another worker was planning the very same sessions
+        await asyncio.sleep(random.uniform(0.05, 0.3))  # noqa: S311  # spreads load only
+        ticket, session_ids = await telegram.runtime.in_thread(plan_batch, core)
+    return ticket, session_ids
+
+
+async def _validate(
+    core: Core,
+    telegram: TelegramParts,
+    rows: ValidationRows,
+    session_id: str,
+    ticket: datetime,
+    log_in_again: LogInAgain,
 ) -> ValidationOutcome | None:
     """Validate one session; never raises.
 
@@ -118,10 +148,10 @@ async def validate(
     """
     outcome: ValidationOutcome = "error"
     try:
-        held = await telegram.runtime.in_thread(_hold, core, session_id, ticket)
+        held = await rows.hold(session_id)
         if held is None:
             return None
-        outcome = await _validate_held(core, telegram, held, log_in_again)
+        outcome = await _validate_held(core, telegram, rows, held, log_in_again)
     except (Unavailable, Transient) as exc:
         _log.warning("validation.put_off", session_id=session_id, detail=exc.detail)
         return None
@@ -136,17 +166,6 @@ async def validate(
     return outcome
 
 
-def _hold(core: Core, session_id: str, ticket: datetime) -> HeldSession | None:
-    return hold_session(
-        core,
-        session_id=session_id,
-        holder=_HOLDER,
-        reason="validation",
-        statuses=VALIDATED_SESSION_STATUSES,
-        conditions=(TelegramSession.next_validation_at == ticket,),
-    )
-
-
 def _skip_turn(core: Core, session_id: str, ticket: datetime) -> None:
     interval = core.settings.validation_interval_seconds
     again_at = next_slot(session_id, now=utc_now(), interval_seconds=interval)
@@ -154,14 +173,14 @@ def _skip_turn(core: Core, session_id: str, ticket: datetime) -> None:
 
 
 async def _validate_held(
-    core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain
+    core: Core, telegram: TelegramParts, rows: ValidationRows, held: HeldSession, log_in_again: LogInAgain
 ) -> ValidationOutcome:
     in_thread = telegram.runtime.in_thread
     try:
-        if not await in_thread(claim_auth_key, core, held):
+        if held.row.auth_key_hash is None and not await in_thread(claim_auth_key, core, held):
             outcome = await in_thread(refuse_import, core, held, reason="duplicate", cause="session_exists")
         else:
-            outcome = await _examine(core, telegram, held, log_in_again)
+            outcome = await _examine(core, telegram, rows, held, log_in_again)
     except BaseException:
         await in_thread(release_session, core, held)
         raise
@@ -171,7 +190,7 @@ async def _validate_held(
 
 
 async def _examine(
-    core: Core, telegram: TelegramParts, held: HeldSession, log_in_again: LogInAgain
+    core: Core, telegram: TelegramParts, rows: ValidationRows, held: HeldSession, log_in_again: LogInAgain
 ) -> ValidationOutcome:
     in_thread = telegram.runtime.in_thread
     try:
@@ -193,8 +212,7 @@ async def _examine(
     except AppError as exc:
         _log.warning("validation.refused", session_id=held.row.id, detail=exc.detail)
         return await in_thread(found_nothing, core, held, outcome="refused")
-    await in_thread(note_answer, core)
-    return await in_thread(found_alive, core, held, account)
+    return await rows.found_alive(held, account)
 
 
 def _declare(

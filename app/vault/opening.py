@@ -54,9 +54,7 @@ def open_session(
     if row is None:
         raise NotFound("There is no such session.")
     key_id, ciphertext = row
-    if key_id is None or ciphertext is None:
-        raise Conflict("This session's string was erased; log in again.", code="session_not_active")
-    session_string = keyring.open(session_place(tenant_id, session_id), Sealed(key_id, ciphertext))
+    session_string = _open(keyring, tenant_id=tenant_id, session_id=session_id, key_id=key_id, ciphertext=ciphertext)
     record_event(
         db,
         tenant_id=tenant_id,
@@ -66,4 +64,23 @@ def open_session(
         reason=reason,
         details=details,
     )
-    return session_string.decode()
+    return session_string
+
+
+def open_locked_session(db: DatabaseSession, *, keyring: KeyRing, row: TelegramSession, actor: str, reason: str) -> str:
+    """As ``open_session``, for a row as the statement returned it that locked it in this very transaction.
+
+    Raises:
+        Conflict, SealBroken, KeyNotAtHand: see there.
+    """
+    session_string = _open(
+        keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed
+    )
+    record_event(db, tenant_id=row.tenant_id, actor=actor, action="session.opened", subject=row.id, reason=reason)
+    return session_string
+
+
+def _open(keyring: KeyRing, *, tenant_id: str, session_id: str, key_id: str | None, ciphertext: bytes | None) -> str:
+    if key_id is None or ciphertext is None:
+        raise Conflict("This session's string was erased; log in again.", code="session_not_active")
+    return keyring.open(session_place(tenant_id, session_id), Sealed(key_id, ciphertext)).decode()

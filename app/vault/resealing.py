@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnClause, LargeBinary, Select, Text, cast, column, select, update, values
+from sqlalchemy import ARRAY, LargeBinary, Select, Text, Update, bindparam, cast, column, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.database import Transaction
@@ -125,14 +125,24 @@ def _reseal_row(
 
 
 def _write(db: DatabaseSession, table: SealedTable, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns: list[ColumnClause[Any]] = [column("id", Text), column("key_id", Text)]
-    columns += [column(name, LargeBinary) for name in table.purposes]
-    new = values(*columns, name="new").data(rows)
-    # PostgreSQL takes a column of nothing but NULLs for text.
-    sealed = {name: cast(new.c[name], LargeBinary) for name in table.purposes}
-    db.execute(
+    """Write a batch in one statement, the same for any number of rows: a column of the batch is one array."""
+    names = ("new_id", "new_key_id", *(f"new_{name}" for name in table.purposes))
+    columns = map(list, zip(*rows, strict=True))
+    db.execute(_write_arrays(table), dict(zip(names, columns, strict=True)))
+
+
+def _write_arrays(table: SealedTable) -> Update:
+    types: dict[str, Any] = {"id": Text(), "key_id": Text()} | dict.fromkeys(table.purposes, LargeBinary())
+    # PostgreSQL takes an array of nothing but NULLs for one of texts.
+    arrays = [cast(bindparam(f"new_{name}", type_=ARRAY(kind)), ARRAY(kind)) for name, kind in types.items()]
+    new = (
+        func.unnest(*arrays)
+        .table_valued(*(column(name, kind) for name, kind in types.items()), name="new")
+        .render_derived()
+    )
+    return (
         update(table.model)
         .where(table.model.id == new.c.id)
-        .values({"key_id": new.c.key_id} | sealed | dict(table.changes))
+        .values({name: new.c[name] for name in types if name != "id"} | dict(table.changes))
         .execution_options(synchronize_session=False)
     )

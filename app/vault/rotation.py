@@ -14,7 +14,7 @@ Any number of rotations may run, and be killed, at any point, while everybody go
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import NamedTuple
@@ -28,10 +28,13 @@ from app.vault.audit import record_event
 from app.vault.keyring import ACTIVE_SECONDS, KeyRing
 from app.vault.needs import key_is_needed
 from app.vault.places import SEALED_TABLES
-from app.vault.resealing import BATCH_ROWS, reseal_rows
+from app.vault.resealing import BATCH_ROWS, Batch, reseal_rows
 
 RETIRE_AFTER = timedelta(seconds=15 * ACTIVE_SECONDS)
 """How long a key opens before it may retire: no process takes it for active by then, no transaction is that old."""
+
+HELP_FROM_ROWS = 20_000
+"""From so many rows on two workers share a rotation: one of them does that many in a few seconds."""
 
 
 @dataclass
@@ -64,6 +67,8 @@ def rotate_keys(
     retire_after: timedelta = RETIRE_AFTER,
     limit_seconds: float = 3600.0,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    call_help: Callable[[], object] = lambda: None,
+    help_from_rows: int = HELP_FROM_ROWS,
 ) -> RotationReport:
     """Rotate; see the module. May be repeated and run beside itself.
 
@@ -72,6 +77,7 @@ def rotate_keys(
         force: replace it whatever its age.
         limit_seconds: start no batch after this; the next run goes on.
         on_progress: called after each step that was committed.
+        call_help: called once when there are ``help_from_rows`` to do, to have somebody ``help_rotation``.
 
     Raises:
         KeyUnavailable, Transient: a key cannot be unwrapped now; what was committed stays.
@@ -80,13 +86,9 @@ def rotate_keys(
     report = _replace_if_due(transaction, keyring, max_age=None if force else max_age)
     total = _count_old(transaction, report.active_key_id)
     on_progress(Progress(0, total))
-    for batch in reseal_rows(
-        transaction,
-        keyring=keyring,
-        old_key_ids=_old_keys(transaction, report.active_key_id),
-        active_key_id=report.active_key_id,
-        batch_rows=batch_rows,
-    ):
+    if total >= help_from_rows:
+        call_help()
+    for batch in _reseal_old(transaction, keyring, report.active_key_id, batch_rows):
         report.resealed += batch.resealed
         report.broken += batch.broken
         on_progress(Progress(report.resealed, total))
@@ -95,6 +97,29 @@ def rotate_keys(
     report.left = _count_old(transaction, report.active_key_id)
     report.retired = settle_states(transaction, actor=actor, retire_after=retire_after)
     return report
+
+
+def help_rotation(
+    *, transaction: Transaction, keyring: KeyRing, batch_rows: int = BATCH_ROWS, limit_seconds: float = 3600.0
+) -> int:
+    """Re-seal rows beside a rotation that runs in another process. Replaces and retires no key; may be repeated.
+
+    Args:
+        limit_seconds: start no batch after this.
+
+    Returns:
+        How many rows it re-sealed.
+
+    Raises:
+        KeyUnavailable, Transient: as ``rotate_keys``.
+    """
+    deadline, resealed = time.monotonic() + limit_seconds, 0
+    keyring.forget()  # the key that this process takes for active may be the one that is left
+    for batch in _reseal_old(transaction, keyring, keyring.active_key_id(), batch_rows):
+        resealed += batch.resealed
+        if time.monotonic() > deadline:
+            break
+    return resealed
 
 
 def settle_states(transaction: Transaction, *, actor: str, retire_after: timedelta = RETIRE_AFTER) -> list[str]:
@@ -131,6 +156,16 @@ def _replace_if_due(transaction: Transaction, keyring: KeyRing, *, max_age: time
     active_key_id = keyring.replace_active(active.id if active is not None else None)
     keyring.forget()  # the others notice within ACTIVE_SECONDS, this process at once
     return RotationReport(active_key_id=active_key_id, replaced=True)
+
+
+def _reseal_old(transaction: Transaction, keyring: KeyRing, active_key_id: str, batch_rows: int) -> Iterator[Batch]:
+    return reseal_rows(
+        transaction,
+        keyring=keyring,
+        old_key_ids=_old_keys(transaction, active_key_id),
+        active_key_id=active_key_id,
+        batch_rows=batch_rows,
+    )
 
 
 def _old_keys(transaction: Transaction, active_key_id: str) -> list[str]:

@@ -11,7 +11,7 @@ from app.clock import utc_now
 from app.errors import Conflict
 from app.redis_state import VALIDATOR_PAUSED_KEY
 from app.sessions.leases import release_lease, renew_lease
-from app.sessions.mass_death import MANY_DEATHS, SHARE_OF_DEATHS, note_answer, note_death
+from app.sessions.mass_death import MANY_DEATHS, SHARE_OF_DEATHS, note_answers, note_death
 from app.sessions.planning import plan_validations, validate_soon
 from tests.sessions.stage import Stage
 
@@ -167,9 +167,10 @@ def test_many_deaths_at_once_make_the_validator_pause(stage: Stage) -> None:
     for session_id in session_ids:
         deny(stage, session_id)
     outcomes = stage.validate(*session_ids)
-    assert outcomes["denied"] == MANY_DEATHS - 1
-    assert outcomes["paused"] == 2
-    assert [stage.row(each).status for each in session_ids].count("active") == 2
+    # Those that were counted just before the one that begins the pause may see it begun.
+    assert 2 <= outcomes["paused"] <= MANY_DEATHS
+    assert outcomes["denied"] == MANY_DEATHS + 1 - outcomes["paused"]
+    assert [stage.row(each).status for each in session_ids].count("active") == outcomes["paused"]
     stage.change(session_ids[0], next_validation_at=utc_now() - timedelta(seconds=1))
     assert plan_validations(stage.core) == 0
     assert stage.core.registry.get_sample_value("telethon_validator_paused") == 1
@@ -189,7 +190,7 @@ def test_many_deaths_among_very_many_sessions_are_no_reason_to_pause(stage: Stag
     """A tenth of those that were asked must be dead: an installation of a million sessions loses some every minute."""
     let_many_die(stage)
     for _ in range(round(MANY_DEATHS / SHARE_OF_DEATHS)):
-        note_answer(stage.core)
+        stage.parts.runtime.run(note_answers(stage.parts.rounds, 1))
     session_id = stage.connect()
     deny(stage, session_id)
     assert stage.validate(session_id) == {"denied": 1}

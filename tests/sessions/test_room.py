@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from app.clock import utc_now
+from app.periodic import one_at_a_time
 from app.sessions.planning import TICKET_SECONDS
 from app.sessions.revocation import revoke_session
 from tests.sessions.stage import Stage
@@ -59,9 +60,45 @@ def test_a_batch_that_finds_no_room_goes_back_at_once(stage: Stage, tasks: Modul
         assert stage.row(late).lease_id is None
         for each in running:
             each.result(20)
-    assert stage.counted("ok") == ROOM
-    tasks.validate_session_batch(again_at.isoformat(), late)
+    tasks.validate_session_batch(again_at.isoformat(), late)  # unless one that got free took it, for then it was due
     assert stage.counted("ok") == ROOM + 1
+
+
+def test_a_worker_goes_on_with_what_is_due(stage: Stage, tasks: ModuleType) -> None:
+    """A message says that there is something to do; when its own sessions are done, what is due meanwhile is taken, too."""
+    planned, due, not_due = (stage.connect() for _ in range(3))
+    ticket = utc_now() + timedelta(seconds=TICKET_SECONDS)
+    stage.change(planned, next_validation_at=ticket)
+    stage.change(due, next_validation_at=utc_now())
+    stage.change(not_due, next_validation_at=ticket)
+    tasks.validate_session_batch(ticket.isoformat(), planned)
+    validated = {each: stage.row(each).last_validated_at is not None for each in (planned, due, not_due)}
+    before = stage.row(not_due).next_validation_at
+    assert stage.counted("ok") == 2
+    assert before == ticket
+    assert validated[planned]
+    assert validated[due]
+
+
+def test_a_session_that_does_not_open_takes_no_other_with_it(stage: Stage) -> None:
+    """A batch is held in one transaction; what is wrong with one of them is that one's."""
+    whole, broken = stage.connect(), stage.connect()
+    stage.change(broken, session_sealed=b"broken")
+    assert stage.validate(whole, broken) == {"ok": 1, "sealed": 1}
+    assert stage.row(broken).lease_id is None
+
+
+def test_a_worker_helps_with_a_rotation(stage: Stage, tasks: ModuleType) -> None:
+    """What is sealed under another key than the active one ends under that, and opens; one helper at a time."""
+    session_id, keyring = stage.connect(), stage.core.keyring
+    new = keyring.replace_active(keyring.active_key_id())
+    keys = importlib.import_module("tasks.keys")
+    with one_at_a_time(stage.core.redis, "latchkey.help_rotation"):
+        keys.help_with_rotation()
+    assert stage.row(session_id).key_id != new
+    keys.help_with_rotation()
+    assert stage.row(session_id).key_id == new
+    assert stage.validate(session_id) == {"ok": 1}
 
 
 def test_a_log_out_that_finds_no_room_goes_back_at_once(stage: Stage, tasks: ModuleType) -> None:

@@ -20,6 +20,7 @@ from app.models import EncryptionKey, TelegramSession
 from app.vault.keyring import KeyRing
 from app.vault.opening import open_session
 from app.vault.places import LOGINS, session_place
+from app.vault.rotation import help_rotation
 from app.vault.sealing import Place
 from app.vault.transact import transact
 from tests.vault.vaults import (
@@ -43,6 +44,30 @@ def test_two_rotations_at_once_share_the_work(vault: Vault) -> None:
         )
     assert sum(report.resealed for report in reports) <= 120
     assert vault.rotate(force=False).left == 0
+    assert {session_id: vault.open_stored(session_id) for session_id in strings} == strings
+
+
+def test_a_large_rotation_calls_for_help_once(vault: Vault) -> None:
+    """From ``help_from_rows`` on, when the new key is active; a smaller one does without."""
+    add_sessions(vault, 5)
+    calls: list[dict[str, str]] = []
+    vault.rotate(batch_rows=1, help_from_rows=6, call_help=lambda: calls.append({}))
+    assert calls == []
+    report = vault.rotate(batch_rows=1, help_from_rows=5, call_help=lambda: calls.append(vault.key_states()))
+    [states] = calls
+    assert states[report.active_key_id] == "active"
+
+
+def test_a_helper_goes_by_the_key_that_is_active_now(vault: Vault) -> None:
+    """Although its process has not heard of the rotation yet; it replaces and retires no key."""
+    strings = add_sessions(vault, 20)
+    helper = vault.another_process()
+    old = helper.active_key_id()
+    report = vault.rotate(limit_seconds=-1, batch_rows=1)
+    assert help_rotation(transaction=vault.transaction, keyring=helper, batch_rows=7) == 19
+    assert vault.key_states() == {old: "retiring", report.active_key_id: "active"}
+    with vault.transaction() as db:
+        assert set(db.scalars(select(TelegramSession.key_id))) == {report.active_key_id}
     assert {session_id: vault.open_stored(session_id) for session_id in strings} == strings
 
 
