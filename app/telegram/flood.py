@@ -102,7 +102,7 @@ class FloodWaitManager:
         self._close_script = redis.register_script(_CLOSE_GATE)
 
     async def check(self, gate: Gate) -> None:
-        """Let a call pass, or not. Asks for its own gate and the api_id's in one round trip.
+        """Let a call pass, or not. Asks for its own gate and the api_id's in one round trip, and in a second one for how long.
 
         Raises:
             FloodWait: one of them is closed for that long.
@@ -110,7 +110,8 @@ class FloodWaitManager:
         """
         keys = [_api_key_of(gate), *_own_keys_of(gate)]
         try:
-            left = await self._rounds.do_all(*(("PTTL", key) for key in keys))
+            closed = await self._rounds.do("EXISTS", *keys)
+            left = await self._rounds.do_all(*(("PTTL", key) for key in keys)) if closed else [0] * len(keys)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked whether Telegram may be called.") from exc
         for key, milliseconds in zip(keys, left, strict=True):

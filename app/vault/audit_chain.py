@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -50,15 +51,28 @@ class Verdict(NamedTuple):
     problems: list[str]
 
 
-def seal_audit(transaction: Transaction) -> int:
-    """Seal the rows that no seal covers yet, ``MOST_ROWS`` at most. Any number may run at once: one does it.
+def seal_audit(transaction: Transaction, *, limit_seconds: float = 30.0) -> int:
+    """Seal the rows that no seal covers yet, ``MOST_ROWS`` by each seal. Any number may run at once: one does it.
+
+    Args:
+        limit_seconds: begin no further seal after this; the next run goes on.
 
     Returns:
         How many rows were sealed.
 
     Raises:
-        Unavailable: PostgreSQL is away.
+        Unavailable: PostgreSQL is away; what was sealed before stays so.
     """
+    give_up_at, sealed = time.monotonic() + limit_seconds, 0
+    while True:
+        rows = _add_seal(transaction)
+        sealed += rows
+        if rows < MOST_ROWS or time.monotonic() > give_up_at:
+            return sealed
+
+
+def _add_seal(transaction: Transaction) -> int:
+    """Add one seal, if there is something to cover; how many rows it covers."""
     with transaction() as db:
         if not db.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _LOCK}):
             return 0

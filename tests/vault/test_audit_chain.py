@@ -17,6 +17,7 @@ from app.database import Transaction, make_engine, make_transaction
 from app.errors import SettingsError
 from app.grants import grant_service_role
 from app.models import AuditEvent, AuditSeal
+from app.vault import audit_chain
 from app.vault.audit import record_event
 from app.vault.audit_chain import seal_audit, verify_audit
 
@@ -68,6 +69,16 @@ def test_a_chain_is_followed_from_end_to_end(transaction: Transaction) -> None:
     assert (verdict.seals, verdict.rows, verdict.unsealed, verdict.problems) == (3, 30, 2, [])
     assert verdict.head is not None
     assert problems(transaction, head=verdict.head) == []
+
+
+def test_one_run_seals_whatever_there_is(transaction: Transaction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More rows than one seal covers: seal after seal, in one run, unless its time is up."""
+    monkeypatch.setattr(audit_chain, "MOST_ROWS", 10)
+    add(transaction, 25)
+    assert seal_audit(transaction, limit_seconds=-1.0) == 10
+    assert seal_audit(transaction) == 15
+    verdict = verify_audit(transaction, retention_days=RETENTION_DAYS)
+    assert (verdict.seals, verdict.rows, verdict.unsealed, verdict.problems) == (3, 25, 0, [])
 
 
 def test_a_row_that_commits_late_is_sealed_later(transaction: Transaction, owner: Engine) -> None:
