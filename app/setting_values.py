@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -49,7 +49,8 @@ def check_http_url(url: str, *, bare: bool = False) -> str:
     return url
 
 
-class Sentinels(NamedTuple):
+@dataclass(frozen=True)
+class Sentinels:
     """A Redis whose master the Sentinels know.
 
     Args:
@@ -62,7 +63,7 @@ class Sentinels(NamedTuple):
     master: str
     database: int
     username: str | None
-    password: str | None
+    password: str | None = field(repr=False)
 
 
 def split_sentinels(url: str) -> Sentinels:

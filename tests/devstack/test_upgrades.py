@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, distribution
 from io import BytesIO
 from pathlib import Path
 from subprocess import Popen
@@ -118,6 +120,29 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree
 
 
+@pytest.fixture(scope="module")
+def requirements_before(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What that tree needs and this one does not any more, installed in a folder; skips where it cannot be had."""
+    wanted = re.findall(r"^([\w.-]+)==(\S+)", (before / "requirements.txt").read_text(), re.MULTILINE)
+    missing = [f"{name}=={version}" for name, version in wanted if not is_installed(name)]
+    folder = tmp_path_factory.mktemp("requirements")
+    if missing:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *missing]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"what the version before needs cannot be installed: {done.stderr[-300:]}")
+    return folder
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package is here, in whatever version."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Upgrade:
     """Both versions, and what they share."""
@@ -144,6 +169,7 @@ class Upgrade:
 @pytest.fixture
 def upgrade(
     before: Path,
+    requirements_before: Path,
     tmp_path: Path,
     empty_database: Callable[[], str],
     redis_url: str,
@@ -162,13 +188,14 @@ def upgrade(
         "LOCAL_KEY_FILE": str(tmp_path / "local.key"),
     }
 
-    def version(name: str, tree: Path, api_key: str) -> Version:
+    def version(name: str, tree: Path, api_key: str, *, more: str = "") -> Version:
         (tmp_path / name / "logs").mkdir(parents=True)
-        environment = {**neutral_environment(), **settings, "PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
+        paths = {"PYTHONPATH": f"{tree}{more}", "PYTHONSAFEPATH": "1"}
+        environment = {**neutral_environment(), **settings, **paths}
         place = Place(folder=tmp_path / name, environment=environment, settings=frozenset(settings))
         return Version(tree=tree, place=place, url=f"http://{HOST}:{free_port()}", api_key=api_key)
 
-    old = version("old", before, "")
+    old = version("old", before, "", more=f":{requirements_before}")
     old.run("migrate")
     old.run("tenant", "create", "demo", "--name", "Demo")
     scopes = "logins,sessions:read"

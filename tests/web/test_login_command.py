@@ -49,7 +49,7 @@ def test_the_command_draws_asks_and_ends(live: Live, threads: ThreadPoolExecutor
     """The QR code in blocks, the password without echo (twice, when wrong), and the outcome."""
 
     def play() -> list[str]:
-        worker = worker_of(live, 1001)
+        worker = worker_of(live, 7711)
         worker.publish_qr()
         worker.ask_password(attempts_left=5, hint_text="first dog")
         answers = [worker.take_answer("password")]
@@ -59,19 +59,19 @@ def test_the_command_draws_asks_and_ends(live: Live, threads: ThreadPoolExecutor
         return answers
 
     played: Future[list[str]] = threads.submit(play)
-    result = run(live, "--telegram-user-id", "1001", typed="wrong\nright\n")
+    result = run(live, "--telegram-user-id", "7711", typed="wrong\nright\n")
     assert played.result() == ["wrong", "right"]
     assert result.exit_code == 0, result.output
     assert "first dog" in result.output
     assert "4 tries left" in result.output
-    assert "Authorized: account 1001" in result.output
+    assert "Authorized: account 7711" in result.output
     assert "wrong" not in result.output
 
 
 def test_a_login_that_fails_exits_with_1(live: Live, threads: ThreadPoolExecutor) -> None:
     """And says why."""
-    played = threads.submit(lambda: worker_of(live, 1002).finish("failed", reason="ownership_mismatch"))
-    result = run(live, "--telegram-user-id", "1002")
+    played = threads.submit(lambda: worker_of(live, 7712).finish("failed", reason="ownership_mismatch"))
+    result = run(live, "--telegram-user-id", "7712")
     played.result()
     assert result.exit_code == 1
     assert "The login ended failed (ownership_mismatch)." in result.output
@@ -84,7 +84,7 @@ def test_a_flood_wait_does_not_ask_again(live: Live, threads: ThreadPoolExecutor
         return live.metric('latchkey_http_requests_total{method="GET",route="/v1/logins/<id:login_id>"')
 
     def play() -> str:
-        worker = worker_of(live, 1004)
+        worker = worker_of(live, 7714)
         worker.ask_password()
         answer = worker.take_answer("password")
         for until in (utc_now() + timedelta(seconds=30), None):
@@ -95,7 +95,7 @@ def test_a_flood_wait_does_not_ask_again(live: Live, threads: ThreadPoolExecutor
         return answer
 
     played = threads.submit(play)
-    result = run(live, "--telegram-user-id", "1004", typed="right\n")
+    result = run(live, "--telegram-user-id", "7714", typed="right\n")
     assert (played.result(), result.exit_code) == ("right", 0)
     assert "Telegram asks to wait" in result.output
 
@@ -104,14 +104,14 @@ def test_a_phone_login_asks_for_the_code(live: Live, threads: ThreadPoolExecutor
     """The code is passed on."""
 
     def play() -> str:
-        worker = worker_of(live, 1003)
+        worker = worker_of(live, 7713)
         worker.ask_code()
         code = worker.take_answer("code")
         worker.finish("authorized")
         return code
 
     played = threads.submit(play)
-    result = run(live, "--telegram-user-id", "1003", "--phone", "+15551234567", typed="12345\n")
+    result = run(live, "--telegram-user-id", "7713", "--phone", "+15551234567", typed="12345\n")
     assert (played.result(), result.exit_code) == ("12345", 0)
 
 
@@ -119,14 +119,14 @@ def test_a_code_that_cannot_be_the_one_is_asked_for_again(live: Live, threads: T
     """The login has not moved on, so that nothing else would ask; what is wrong with it is said, and where it was sent."""
 
     def play() -> str:
-        worker = worker_of(live, 1005)
+        worker = worker_of(live, 7715)
         worker.ask_code(delivery="email", length=6, pattern="a***e@example.com")
         code = worker.take_answer("code")
         worker.finish("authorized")
         return code
 
     played = threads.submit(play)
-    result = run(live, "--telegram-user-id", "1005", "--phone", "00 1 (555) 123-4567", typed="1234\n123 456\n")
+    result = run(live, "--telegram-user-id", "7715", "--phone", "00 1 (555) 123-4567", typed="1234\n123 456\n")
     assert (played.result(), result.exit_code) == ("123456", 0)
     assert result.output.count("sent by e-mail to a***e@example.com") == 2
     assert "must have 6 digits; this has 4" in result.output
