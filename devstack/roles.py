@@ -24,7 +24,7 @@ EXPORTER_PYTHON = ROOT / ".venv-exporter" / "bin" / "python"
 _QUEUE_SETTINGS = ("REDIS_URL", "CELERY_BROKER_URL", "BACKUP_INTERVAL_SECONDS", "LOG_LEVEL", "LOG_FORMAT")
 _CELERY = (sys.executable, "-m", "celery", "-A", "tasks")
 _WORKER_STOP_SECONDS = 60.0  # a login worker hands its logins over before it goes
-_LOGIN_THREADS = 1_000  # made as they are needed; a waiting login costs one, and 40 KiB
+_LOGIN_THREADS = 1_000  # made as they are needed; a waiting login costs one, some 90 KiB in all
 _BACKGROUND_THREADS = (
     12  # three validate, three log out, five rotate and back up: what resumes logins finds one all the same
 )
