@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
 import psutil
@@ -206,9 +205,3 @@ def _worker(folder: Path, settings: dict[str, str], *, queues: str, threads: int
         ready=lambda: accepts(port),
         stop_seconds=60.0,
     )
-
-
-def p50_and_p95(seconds: list[float]) -> tuple[float, float]:
-    """The median and the 95th percentile."""
-    cuts = quantiles(seconds, n=20)
-    return cuts[9], cuts[18]

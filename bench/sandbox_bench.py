@@ -19,6 +19,7 @@ import rsa
 from telethon.crypto.rsa import _compute_fingerprint
 from telethon.tl import functions
 
+from bench.figures import Figure, only_told
 from bench.sandbox_client import API_HASH, API_ID, LeanClient
 from sandbox.mtproto import arithmetic as maths
 from sandbox.process import RunningSandbox, start_sandbox
@@ -30,8 +31,8 @@ _CALLS = 2000
 _IDLE_SECONDS = 5.0
 
 
-def run() -> dict[str, object]:
-    """Measure on this machine; takes about a minute."""
+def run() -> dict[str, Figure]:
+    """All figures, by name. Measure on this machine; takes about a minute."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     figures = _arithmetic()
@@ -40,7 +41,7 @@ def run() -> dict[str, object]:
     return figures
 
 
-def _arithmetic() -> dict[str, object]:
+def _arithmetic() -> dict[str, Figure]:
     """Measure the three powers of one handshake, the server's side, both ways."""
     key, exponent = maths.ServerKey.generate(), secrets.randbits(2048)
     encrypted, g_b = secrets.token_bytes(256), pow(3, secrets.randbits(2048), maths.DH_PRIME)
@@ -59,11 +60,8 @@ def _arithmetic() -> dict[str, object]:
         maths.mod_power(g_b, short)
 
     python_ms, our_ms = _cpu_ms(in_python), _cpu_ms(ours)
-    return {
-        "handshake_arithmetic_python_cpu_ms": python_ms,
-        "handshake_arithmetic_cpu_ms": our_ms,
-        "handshake_arithmetic_speedup": python_ms / our_ms,
-    }
+    peer = "Python's own integers"
+    return {"sandbox, arithmetic of a handshake": only_told(our_ms, "ms of CPU", peer=peer, peer_value=python_ms)}
 
 
 def _cpu_ms(work: Callable[[], None]) -> float:
@@ -75,7 +73,7 @@ def _cpu_ms(work: Callable[[], None]) -> float:
     return statistics.median(times)
 
 
-async def _clients(sandbox: RunningSandbox) -> dict[str, object]:
+async def _clients(sandbox: RunningSandbox) -> dict[str, Figure]:
     """Open the connections, each with a handshake and a login token, and look at the process that serves them."""
     process = psutil.Process(sandbox.pid)
     at_rest, cpu_before, began = process.memory_info().rss, _cpu_seconds(process), time.monotonic()
@@ -96,13 +94,12 @@ async def _clients(sandbox: RunningSandbox) -> dict[str, object]:
     for client in clients:
         client.close()
     return {
-        "connections": CONNECTIONS,
-        "handshake_and_first_token_cpu_ms": cpu / CONNECTIONS * 1000,
-        "logins_per_second": CONNECTIONS / wall,
-        "rss_at_rest_mib": at_rest / 2**20,
-        "rss_with_connections_mib": full / 2**20,
-        "kib_per_connection": (full - at_rest) / CONNECTIONS / 1024,
-        "idle_cpu_percent": idle_cpu / _IDLE_SECONDS * 100,
+        "sandbox, handshake and first login token": only_told(cpu / CONNECTIONS * 1000, "ms of CPU"),
+        "sandbox, clients that arrive": only_told(CONNECTIONS / wall, "a second"),
+        f"sandbox, memory of a connection, {CONNECTIONS:,} of them": only_told(
+            (full - at_rest) / CONNECTIONS / 1024, "KiB"
+        ),
+        f"sandbox, share of a core while {CONNECTIONS:,} wait": only_told(idle_cpu / _IDLE_SECONDS, "cores"),
         **calls,
     }
 
@@ -122,16 +119,15 @@ async def _waiting_client(sandbox: RunningSandbox) -> LeanClient:
     return client
 
 
-async def _calls(client: LeanClient) -> dict[str, object]:
+async def _calls(client: LeanClient) -> dict[str, Figure]:
     """Measure calls one after the other on one connection, while the others are open."""
     times = []
     for _ in range(_CALLS):
         began = time.perf_counter()
         await client.call(functions.auth.ExportLoginTokenRequest(API_ID, API_HASH, []))
         times.append((time.perf_counter() - began) * 1000)
-    return {"call_p50_ms": statistics.median(times), "call_p99_ms": statistics.quantiles(times, n=100)[98]}
-
-
-if __name__ == "__main__":
-    for name, value in run().items():
-        print(f"{name:40} {value:12,.3f}" if isinstance(value, float) else f"{name:40} {value!s:>12}")
+    p99 = statistics.quantiles(times, n=100)[98]
+    return {
+        "sandbox, a call, p50": only_told(statistics.median(times), "ms"),
+        "sandbox, a call, p99": only_told(p99, "ms"),
+    }

@@ -30,7 +30,9 @@ def run() -> dict[str, Figure]:
         bare = median_of(_RUNS, lambda: _until_ready(_bare_worker(of)))
         worker = median_of(_RUNS, lambda: _until_ready(_worker(of)))
     return {
-        "the command line, until it has helped": at_most(0.3, help_text, "s", peer="python -c pass", peer_value=nothing, of="value"),
+        "the command line, until it has helped": at_most(
+            0.3, help_text, "s", peer="python -c pass", peer_value=nothing, of="value"
+        ),
         "web, until it answers": at_most(
             1.0, web, "s", peer="an empty Flask view on the same server", peer_value=empty, of="value"
         ),
