@@ -25,6 +25,7 @@ LIFE_SECONDS = 45.0
 """Telegram closes a connection that has been silent for longer than 75 s; on the way, some are forgotten after a minute."""
 
 _LOOK_SECONDS = 1.0
+_AFTER_YOU_SECONDS = 0.1  # to make a key keeps the loop busy: whoever took a connection shows the QR code first
 _FAILED_SECONDS = 5.0
 
 _log = get_logger(__name__)
@@ -101,6 +102,7 @@ class WarmConnections:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self._taken.wait()
+            await asyncio.sleep(_AFTER_YOU_SECONDS)
 
     def _note(self) -> None:
         self._gauge.set(len(self._kept))
