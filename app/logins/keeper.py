@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from app.clock import utc_now
 from app.core import Core
 from app.errors import LoginOver, OwnershipLost, Unavailable
+from app.gathering import Gathering
 from app.logins.store import DISPATCH_GRACE_SECONDS, Ownership, look_again, ownership_of
 from app.logs import get_logger
 from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
@@ -34,7 +35,7 @@ T = TypeVar("T")
 LOCK_SECONDS = 15.0
 RENEW_SECONDS = 5.0
 _STALE_SECONDS = 1.5 * RENEW_SECONDS
-_BATCH = 500
+_BATCH = 5000  # a busy loop makes every step of a renewal wait: few steps, however many logins
 _THREADS = 2
 
 # KEYS: locks. ARGV: how long a lock lives in ms, then the token of each.
@@ -113,6 +114,7 @@ class LoginKeeper:
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="keeper")
         self._renew_script = redis.register_script(_RENEW)
         self._release_script = redis.register_script(_RELEASE)
+        self._stale = Gathering[Hold, None](self._confirm_stale)
         self._holds: dict[str, Hold] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
@@ -181,7 +183,7 @@ class LoginKeeper:
         """
         hold.check()
         if time.monotonic() - hold.confirmed_at > _STALE_SECONDS:
-            await self._confirm([hold])
+            await self._stale.ask(hold)
             hold.check()
 
     async def drain(self) -> None:
@@ -210,6 +212,11 @@ class LoginKeeper:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             await self.renew_all()
+
+    async def _confirm_stale(self, holds: Sequence[Hold]) -> list[None]:
+        """A worker that is late with its renewals is busy: those who ask meanwhile are asked about together."""
+        await self._confirm(holds)
+        return [None for _ in holds]
 
     async def _confirm(self, holds: Sequence[Hold]) -> None:
         # The time before asking: what the answer says was true then, and may not be now.
