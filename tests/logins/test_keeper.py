@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from sqlalchemy.orm import Session as DatabaseSession
 
 from app.core import Core
 from app.errors import LoginOver, OwnershipLost
@@ -13,7 +14,7 @@ from app.logins.keeper import HandOver, Hold, LoginKeeper
 from app.logins.service import Reader, cancel_login
 from app.logins.serving import NewLogin
 from app.logins.start import start_login
-from app.logins.store import take
+from app.logins.store import Ownership, ownership_of, take
 from app.redis_state import login_lock_key, make_async_redis
 from app.telegram.runtime import LoopThread
 
@@ -155,5 +156,29 @@ def test_an_ended_login_and_a_leaving_worker_stop_the_holder(core: Core, on_loop
         for hold in (other, late):
             with pytest.raises(HandOver):
                 hold.check()
+
+    on_loop(work)
+
+
+def test_a_worker_that_is_late_asks_about_many_logins_together(
+    core: Core, on_loop: OnLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its logins wants to know before it sends: one question for each would make a busy worker later still."""
+    asked: list[int] = []
+    really = ownership_of
+
+    def count(db: DatabaseSession, epochs: dict[str, int]) -> dict[str, Ownership]:
+        asked.append(len(epochs))
+        return really(db, epochs)
+
+    async def work(keeper: LoginKeeper) -> None:
+        holds = [hold for _ in range(40) if (hold := await keeper.acquire(new_login(core)))]
+        for hold in holds:
+            held(core, hold)
+            hold.confirmed_at -= 60
+        monkeypatch.setattr("app.logins.keeper.ownership_of", count)
+        await asyncio.gather(*(keeper.guard(hold) for hold in holds))
+        assert sum(asked) == 40
+        assert len(asked) <= 2
 
     on_loop(work)
