@@ -6,13 +6,9 @@ no one who holds it, keeps no audit and has no fencing token. It is what one wou
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -20,23 +16,17 @@ import psutil
 from redis.lock import Lock
 from sqlalchemy import text
 
-from app.core import Core, build_core
-from app.migrations import migrate
+from app.core import Core
 from app.models import Tenant
 from app.sessions.claim import Account, claim_session
 from app.sessions.leases import acquire_lease, release_lease, renew_lease
 from app.sessions.planning import BATCH_SESSIONS, plan_batch
 from app.sessions.retiring import retire_idle_sessions
-from app.settings import DataCentre, Settings
+from app.settings import DataCentre
 from app.telegram.identity import identity_for
 from app.telegram.string_sessions import make_string_session
 from bench.figures import Figure, at_most, only_told
-from devstack.files import kept_secret
-from devstack.folder import remove_folder
-from devstack.ports import free_port
-from devstack.postgres import prepare_postgres
-from devstack.programs import running
-from devstack.redis import redis_program, redis_url
+from bench.stores import core_on_stores
 
 SESSIONS = int(os.environ.get("SESSIONS_BENCH_SESSIONS", "1000000"))
 _CYCLES = 300
@@ -56,7 +46,7 @@ _SPREAD = "UPDATE sessions SET tenant_id = 'bench-' || (telegram_user_id % :tena
 
 def run() -> dict[str, Figure]:
     """All figures, by name."""
-    with _core() as core:
+    with core_on_stores() as (core, _):
         figures = _leases(core)
         _fill(core)
         figures |= _planning(core, f"{SESSIONS:,} sessions of one tenant")
@@ -160,36 +150,3 @@ def _median_ms(work: Callable[[], object], times: int) -> float:
         work()
         spent.append((time.perf_counter() - began) * 1000)
     return median(spent)
-
-
-@contextlib.contextmanager
-def _core() -> Iterator[Core]:
-    """A process's parts on stores of their own; what is dispatched goes nowhere."""
-    folder = Path(tempfile.mkdtemp(prefix="latchkey-bench-"))
-    folder.chmod(0o711)
-    port = free_port()
-    postgres = prepare_postgres(folder, port=free_port(), log=folder / "postgres.log")
-    try:
-        with running(postgres.program), running(redis_program(folder, port=port, log=folder / "redis.log")):
-            postgres.create_database("bench")
-            key_file = folder / "key"
-            kept_secret(key_file, make=lambda: base64.b64encode(os.urandom(32)).decode())
-            settings = Settings(
-                _env_file=None,
-                database_url=postgres.url("bench"),
-                redis_url=redis_url(port),
-                telegram_api_id=12345,
-                telegram_api_hash="0",
-                local_key_file=key_file,
-            )
-            core = build_core(settings, role="bench", dispatch=_nowhere)
-            migrate(core.engine)
-            yield core
-            core.engine.dispose()
-            core.redis.close()
-    finally:
-        remove_folder(folder)
-
-
-def _nowhere(task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
-    return bool(task or args or countdown_seconds)

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from app.clock import utc_now
-from app.core import Core, build_core
+from app.core import Core
 from app.logins.secrets import LoginToken, seal_token
 from app.logins.store import advance, take
-from app.migrations import migrate
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint, login_qr_key
 from app.settings import Settings
 from app.tenants.keys import SCOPES, create_api_key
 from app.tenants.store import create_tenant
-from devstack.files import kept_secret
-from devstack.folder import remove_folder
+from bench.stores import core_on_stores
 from devstack.ports import HOST, free_port
-from devstack.postgres import prepare_postgres
 from devstack.probes import answers_ok
 from devstack.programs import Program, running
-from devstack.redis import redis_program, redis_url
 
 ROOT = Path(__file__).parents[1]
 TENANT = "bench"
@@ -56,32 +50,10 @@ class Stores:
 @contextlib.contextmanager
 def stores() -> Iterator[Stores]:
     """Run the stores for the length of a block; what is dispatched from here goes nowhere."""
-    folder = Path(tempfile.mkdtemp(prefix="latchkey-bench-"))
-    folder.chmod(0o711)
-    port = free_port()
-    postgres = prepare_postgres(folder, port=free_port(), log=folder / "postgres.log")
-    try:
-        with running(postgres.program), running(redis_program(folder, port=port, log=folder / "redis.log")):
-            postgres.create_database("bench")
-            key_file = folder / "key"
-            kept_secret(key_file, make=lambda: base64.b64encode(os.urandom(32)).decode())
-            settings = Settings(
-                _env_file=None,
-                database_url=postgres.url("bench"),
-                redis_url=redis_url(port),
-                telegram_api_id=12345,
-                telegram_api_hash="0",
-                local_key_file=key_file,
-            )
-            core = build_core(settings, role="bench", dispatch=_nowhere)
-            migrate(core.engine)
-            create_tenant(core.transaction, actor="bench", tenant_id=TENANT, name="Bench")
-            key = create_api_key(core.transaction, actor="bench", tenant_id=TENANT, scopes=SCOPES).key
-            yield Stores(folder, core, settings, key)
-            core.engine.dispose()
-            core.redis.close()
-    finally:
-        remove_folder(folder)
+    with core_on_stores() as (core, folder):
+        create_tenant(core.transaction, actor="bench", tenant_id=TENANT, name="Bench")
+        key = create_api_key(core.transaction, actor="bench", tenant_id=TENANT, scopes=SCOPES).key
+        yield Stores(folder, core, core.settings, key)
 
 
 @contextlib.contextmanager
@@ -145,7 +117,3 @@ def show_qr_code(core: Core, login_id: str) -> None:
     sealed = seal_token(core.keyring, tenant_id=tenant_id, login_id=login_id, token=token)
     core.redis.set(login_qr_key(login_id), sealed, ex=600)
     core.redis.publish(LOGIN_CHANNEL, encode_login_hint(login_id, version))
-
-
-def _nowhere(task: str, *args: str, countdown_seconds: float = 0.0) -> bool:
-    return bool(task or args or countdown_seconds)

@@ -11,10 +11,9 @@ import pytest
 from devstack.folder import remove_folder
 from devstack.running import RunningStack
 from tests.stack.city import City
+from tests.stack.reports import add_logs
 
 UNLIMITED = dict.fromkeys(("LOGIN_RATE_PER_MINUTE", "STRICT_RATE_PER_MINUTE", "READ_RATE_PER_MINUTE"), "1000000")
-
-_LAST_LINES = 60
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +38,7 @@ def city(stack: RunningStack) -> Iterator[City]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test says what the stack's processes logged last: their folder is gone when the run is over."""
+    """A failed test says what the stack's processes logged last."""
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if call.when == "call" and report.failed and isinstance(stack, RunningStack):
-        for log in sorted((stack.folder / "logs").glob("*.log")):
-            report.sections.append((f"end of {log.name}", "\n".join(log.read_text().splitlines()[-_LAST_LINES:])))
+    add_logs(item, report)
     return report

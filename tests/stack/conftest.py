@@ -11,8 +11,7 @@ import pytest
 from devstack.running import RunningStack, running_stack
 from tests.collector import Collector, collecting
 from tests.stack.city import City
-
-_LAST_LINES = 60
+from tests.stack.reports import add_logs
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +54,7 @@ def city(stack: RunningStack) -> Iterator[City]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test says what the stack's processes logged last: their folder is gone when the run is over."""
+    """A failed test says what the stack's processes logged last."""
     report = yield
-    stack = getattr(item, "funcargs", {}).get("stack")
-    if call.when == "call" and report.failed and isinstance(stack, RunningStack):
-        for log in sorted((stack.folder / "logs").glob("*.log")):
-            lines = [line for line in log.read_text(errors="replace").splitlines() if '"path": "/metrics"' not in line]
-            report.sections.append((f"end of {log.name}", "\n".join(lines[-_LAST_LINES:])))
+    add_logs(item, report)
     return report
