@@ -70,7 +70,7 @@ class PacedCaller:
         timeout_seconds: float = ANSWER_SECONDS,
         guarded: bool = True,
     ) -> Any:
-        """Make one request.
+        """Make one request, on a connection that stands or on a new one, which this request then opens.
 
         Args:
             guarded: False for what must go out although the caller may do nothing else any more: a log-out.
@@ -93,6 +93,8 @@ class PacedCaller:
         outcome = "ok"
         try:
             with request_span(method, dc_id=connection.data_centre.dc_id):
+                if connection.is_new:
+                    await connection.join()
                 answer = await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
             self.caller.learn_from(answer)
             return answer
