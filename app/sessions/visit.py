@@ -12,6 +12,9 @@ from app.telegram.connection import TelegramConnection
 from app.telegram.gates import Caller
 from app.telegram.process import TelegramParts
 
+_TICK_SECONDS = 0.05
+"""Hundreds of sessions are visited at once, and none of them is in a hurry."""
+
 
 class Visit:
     """See the module. An ``async with`` block; at its end the connection is closed, and the lease may be given up."""
@@ -29,7 +32,12 @@ class Visit:
         )
         # Not fresh: whoever held the session before may have used it a moment ago, so that the first call waits, too.
         self._caller = PacedCaller(
-            floods=telegram.floods, metrics=core.metrics, caller=caller, fresh=False, guard=self._guard
+            floods=telegram.floods,
+            metrics=core.metrics,
+            caller=caller,
+            fresh=False,
+            guard=self._guard,
+            tick_seconds=_TICK_SECONDS,
         )
 
     async def __aenter__(self) -> Visit:
