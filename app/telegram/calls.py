@@ -40,8 +40,8 @@ class PacedCaller:
         caller: whose flood waits the calls share; whoever learns of an auth key or an account tells it.
         fresh: whether the auth key is yet to be made; a known one may have been used a moment ago, by another worker.
         guard: see ``Guard``.
-        tick_seconds: pauses end at multiples of it, by ``time.monotonic``, and stay within ``PACE_SECONDS``. So the calls of many
-            callers that would have gone out one by one share rounds of the event loop and of Redis.
+        tick_seconds: pauses end at multiples of it, by ``time.monotonic``, and stay within ``PACE_SECONDS``. So the calls of
+            many callers that would have gone out one by one share rounds of the event loop and of Redis.
     """
 
     def __init__(
