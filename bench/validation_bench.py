@@ -55,11 +55,11 @@ def run() -> dict[str, Figure]:
     """All figures, by name."""
     with crowd(threads=100, environment=_OFTEN) as people:
         connect(people, SESSIONS)
-        bare = _run_bare(people)
+        alone = _run_bare(people)
         with background_worker(people) as worker:
             validate_all(people, worker, seconds=_WARM_SECONDS)  # its code and keys are loaded
             ours = validate_all(people, worker, seconds=_SECONDS)
-        bare = median([*bare, *_run_bare(people)])
+        bare = median([*alone, *_run_bare(people)])
     spent = ours.worker_cpu_seconds + ours.stores_cpu_seconds
     return {
         "validations per CPU second": at_least(
