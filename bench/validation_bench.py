@@ -1,6 +1,6 @@
 """Validation: one background worker asks after every session, beside a bare loop of `connect(); get_me()`.
 
-600 accounts log in, then a stock worker validates them, again and again, with everything that it does besides: the plan,
+480 accounts log in, then a stock worker validates them, again and again, with everything that it does besides: the plan,
 leases, audit, pacing, verdicts. Its CPU is the worker's, PostgreSQL's and Redis's together; the loop is one Telethon script
 with the same string sessions, no database and no pause, before the worker starts and after it has ended: the machine may be
 another by then.
@@ -29,8 +29,8 @@ from bench.crowd import Crowd, crowd
 from bench.custody import open_custody
 from bench.figures import Figure, at_least, only_told
 
-SESSIONS = 600
-_SECONDS, _WARM_SECONDS = 30.0, 12.0
+SESSIONS = 480
+_SECONDS, _WARM_SECONDS = 24.0, 8.0
 _PLAN_SECONDS = 5.0
 _AT_ONCE = 48
 _BARE_RUNS = 3
