@@ -1,8 +1,8 @@
 """Logins from POST to authorized, twenty at once, with 2 cores for everything: beside the same number by one asyncio script.
 
 Latchkey is the whole stack (web, workers, beat, Redis, PostgreSQL), and its CPU is that of all these processes together; the
-script has no queue, no database and no API. A login's key exchange alone (2,048-bit arithmetic of the protocol) takes 5 ms by
-GMP; the script does it in pure Python.
+script has no queue, no database and no API. A login's key exchange alone (2,048-bit arithmetic of the protocol)
+takes the script 60 ms in pure Python, and Latchkey 1.5 ms by FLINT.
 """
 
 from __future__ import annotations

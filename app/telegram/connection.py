@@ -72,7 +72,7 @@ class TelegramConnection:
         on_update: called on the loop with each ``Updates`` object that the server pushes.
         on_closed: called on the loop once when the connection has ended, for whatever reason.
         receive_updates: False asks the server to push no updates here: right for a look at a session, wrong for a login.
-        handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
+        handshakes: bounds how many new keys are made at once, because that blocks the loop for some milliseconds each.
     """
 
     def __init__(
