@@ -27,19 +27,23 @@ from devstack.redis import redis_program
 from devstack.redis import redis_url as make_redis_url
 from sandbox.process import RunningSandbox, start_sandbox
 from tests.builders import Sent, make_core, make_settings
+from tests.distribution import (
+    STACK_FOLDERS,
+    pytest_addoption,
+    pytest_configure,
+    pytest_xdist_make_scheduler,
+)
+
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_xdist_make_scheduler"]
 
 _TEMPLATE = "template_latchkey"
 _names = itertools.count(1)
 _numbers = itertools.cycle(range(1, 16))
 
 
-# Folders whose tests start whole stacks: after the others, so that a simple mistake is seen soon.
-_SLOW_FOLDERS = ("chaos", "devstack", "docsite", "stack")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first."""
-    items.sort(key=lambda item: item.path.parent.name in _SLOW_FOLDERS)
+    """Run the fast tests first, where there is one process: a simple mistake is seen soon."""
+    items.sort(key=lambda item: item.path.parent.name in STACK_FOLDERS)
 
 
 @pytest.fixture(scope="session")
