@@ -66,37 +66,31 @@ def postgres_url(postgres: Postgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def empty_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Makes empty databases: each call returns the URL of a new one."""
-    made: list[str] = []
+def empty_database(postgres: Postgres) -> Callable[[], str]:
+    """Makes empty databases, which go with the server: each call returns the URL of a new one."""
 
     def make() -> str:
-        made.append(f"empty_{next(_names)}")
-        postgres.create_database(made[-1])
-        return postgres.url(made[-1])
+        name = f"empty_{next(_names)}"
+        postgres.create_database(name)
+        return postgres.url(name)
 
-    yield make
-    for name in made:
-        postgres.drop_database(name)
+    return make
 
 
 @pytest.fixture(scope="session")
-def migrated_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Makes migrated databases, for fixtures wider than a test: each call returns the URL of a new one."""
+def migrated_database(postgres: Postgres) -> Callable[[], str]:
+    """Makes migrated databases, which go with the server: each call returns the URL of a new one."""
     postgres.create_database(_TEMPLATE)
     engine = make_engine(postgres.url(_TEMPLATE))
     migrate(engine)
     engine.dispose()  # PostgreSQL copies only a template that nobody is connected to
-    made: list[str] = []
 
     def make() -> str:
-        made.append(f"test_{next(_names)}")
-        postgres.create_database(made[-1], template=_TEMPLATE)
-        return postgres.url(made[-1])
+        name = f"test_{next(_names)}"
+        postgres.create_database(name, template=_TEMPLATE)
+        return postgres.url(name)
 
-    yield make
-    for name in made:
-        postgres.drop_database(name)
+    return make
 
 
 @pytest.fixture
