@@ -5,6 +5,7 @@ A test gets a database of its own, copied from a migrated template, and an empti
 
 from __future__ import annotations
 
+import gc
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
@@ -44,6 +45,12 @@ _numbers = itertools.cycle(range(1, 16))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fast tests first, where there is one process: a simple mistake is seen soon."""
     items.sort(key=lambda item: item.path.parent.name in STACK_FOLDERS)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected to the end of the run: to look through it for garbage again and again takes half of the work."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
