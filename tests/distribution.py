@@ -10,7 +10,7 @@ How long a file takes stands in `lengths.json`: ``make test ARGS=--write-lengths
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,8 @@ class Distribution(LoadFileScheduling):
         wants_stacks = number < _STACKS_AT_ONCE
         wanted = [scope for scope in self.workqueue if _starts_stacks(scope) == wants_stacks] or list(self.workqueue)
         shortest_first = not wants_stacks and number == self.numnodes - 1
-        return (min if shortest_first else max)(wanted, key=self._lengths.__getitem__)
+        found: str = (min if shortest_first else max)(wanted, key=self._lengths.__getitem__)
+        return found
 
 
 def _starts_stacks(scope: str) -> bool:
@@ -85,7 +86,7 @@ class _Lengths:
     """Adds up how long each file takes."""
 
     def __init__(self) -> None:
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid.partition("::")[0]] += report.duration
