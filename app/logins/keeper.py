@@ -29,6 +29,7 @@ from app.logins.store import DISPATCH_GRACE_SECONDS, Ownership, look_again, owne
 from app.logs import get_logger
 from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
 from app.supervision import supervise
+from app.timers import Alarm
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Hold:
         self.token = secrets.token_hex(16)
         self.epoch = -1
         self.confirmed_at = time.monotonic()
-        self.wake = asyncio.Event()
+        self.wake = Alarm()
         self.forgotten = False
         self.reason: Exception | None = None
         self.task: asyncio.Task[object] | None = None

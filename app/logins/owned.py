@@ -118,10 +118,7 @@ class OwnedLogin:
         Raises:
             LoginOver, OwnershipLost, HandOver: there is no point in waiting.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hold.wake.wait()
-        self._hold.wake.clear()
+        await self._hold.wake.wait(seconds)
         self._hold.check()
 
     def wake(self) -> None:

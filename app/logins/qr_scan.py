@@ -29,6 +29,7 @@ from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
 _USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
 _POLLS_A_SECOND = 200  # of a worker: one that holds thousands of logins looks less often whether an update got lost
+_POLL_STRETCH = 1.25  # a renewal that is due by then is the poll: it asks the same question
 _JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
 _TOKEN_IS_USED_UP = (
     "AUTH_TOKEN_EXPIRED",
@@ -82,7 +83,7 @@ class QrScan:
                 self._shown = exported
             until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
             poll_seconds = max(self._owned.core.settings.qr_poll_seconds, self._owned.neighbours() / _POLLS_A_SECOND)
-            await self._link.wait(max(_AFTER_EXPIRY_SECONDS, min(until_expiry, poll_seconds)))
+            await self._link.wait(look_again_in(until_expiry=until_expiry, poll_seconds=poll_seconds))
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
 
@@ -195,3 +196,9 @@ class QrScan:
         now = utc_now()
         expires_at: datetime = token.expires - timedelta(seconds=self._link.connection.server_time_offset_seconds)
         return expires_at if -_JUST_EXPIRED < expires_at - now < _LONGEST_LIFE else now + _USUAL_LIFE
+
+
+def look_again_in(*, until_expiry: float, poll_seconds: float) -> float:
+    """After how many seconds a token is exported again when nothing happens."""
+    poll = until_expiry if until_expiry <= poll_seconds * _POLL_STRETCH else poll_seconds
+    return max(_AFTER_EXPIRY_SECONDS, poll)

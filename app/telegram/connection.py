@@ -1,6 +1,6 @@
 """One connection to one data centre under one auth key.
 
-Stands on Telethon's ``MTProtoSender`` rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
+Stands on Telethon's ``MTProtoSender`` (``app.telegram.sending``) rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
 reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none of that and every
 request under its own control. The session that comes out is an ordinary Telethon string session.
 """
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 from telethon.crypto import AuthKey
-from telethon.network import MTProtoSender
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.functions import (
     InitConnectionRequest,
@@ -27,11 +26,12 @@ from telethon.tl.functions import (
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre
-from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
 from app.telegram.identity import ApiIdentity, parse_proxy
+from app.telegram.sending import DirectSender, DirectTcpFull
 from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
+from app.timers import TimeIsUp, within
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
@@ -95,7 +95,7 @@ class TelegramConnection:
         self._on_closed = on_closed
         self._receive_updates = receive_updates
         self._updates = _Updates(on_update)
-        self._sender = MTProtoSender(
+        self._sender = DirectSender(
             AuthKey(auth_key),
             loggers=_Loggers(),
             retries=0,
@@ -139,7 +139,7 @@ class TelegramConnection:
         Raises:
             AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
         """
-        return await self._bounded(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+        return await self._invoke(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
 
     async def ping(self) -> None:
         """Find out whether the connection still stands.
@@ -148,7 +148,7 @@ class TelegramConnection:
             ConnectionLost: it does not.
         """
         ping = PingRequest(ping_id=time.time_ns() % 2**62)
-        await self._bounded(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
+        await self._invoke(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
 
     def find_data_centre(self, dc_id: int) -> DataCentre:
         """Where a data centre listens, as the server told in ``help.getConfig``.
@@ -191,7 +191,10 @@ class TelegramConnection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connect()
-                self._learn(await self._invoke(self._introduction(), method="help.getConfig"))
+                introduction = self._introduction()
+                self._learn(
+                    await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS)
+                )
         except TimeoutError as exc:
             await self.close()
             raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
@@ -201,7 +204,7 @@ class TelegramConnection:
 
     async def _connect(self) -> None:
         dc = self.data_centre
-        transport = BoundedTcpFull(
+        transport = DirectTcpFull(
             dc.host,
             dc.port,
             dc.dc_id,
@@ -250,25 +253,14 @@ class TelegramConnection:
         self._dc_options = list(config.dc_options)
         self.server_time_offset_seconds = config.date.timestamp() - time.time()
 
-    async def _bounded(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._invoke(request, method=method)
-        except TimeoutError as exc:
-            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
-
-    async def _invoke(self, request: Any, *, method: str) -> Any:
+    async def _invoke(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
         try:
             answer = self._sender.send(request)
         except ConnectionError as exc:
             raise translate(exc, method=method) from exc
-        # A request that was still queued when the connection broke has a future that nobody resolves: watch both.
-        gone = self._sender._disconnected
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done() or answer.cancelled():
-            answer.cancel()
-            cause = gone.exception() if gone.done() and not gone.cancelled() else None
-            raise translate(cause or ConnectionError("disconnected"), method=method) from cause
-        if (error := answer.exception()) is not None:
-            raise translate(error, method=method) from error
-        return answer.result()
+        try:
+            return await within(timeout_seconds, answer)
+        except TimeIsUp as exc:
+            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
+        except Exception as exc:
+            raise translate(exc, method=method) from exc
