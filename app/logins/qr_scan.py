@@ -30,6 +30,7 @@ _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token
 _USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
 _POLLS_A_SECOND = 200  # of a worker: one that holds thousands of logins looks less often whether an update got lost
 _POLL_STRETCH = 1.25  # a renewal that is due by then is the poll: it asks the same question
+_PATIENCE_SECONDS = 0.05  # of each step of a poll or a renewal, so that thousands share round trips; a scan has none
 _JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
 _TOKEN_IS_USED_UP = (
     "AUTH_TOKEN_EXPIRED",
@@ -71,9 +72,10 @@ class QrScan:
             whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
         """
         self._shown = None
+        patience_seconds = 0.0
         while True:
             updates = self._link.token_updates
-            exported = await self._export()
+            exported = await self._export(patience_seconds=patience_seconds)
             if isinstance(exported, KeyState):
                 self._owned.note_scanned()
                 return exported
@@ -84,8 +86,10 @@ class QrScan:
             until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
             poll_seconds = max(self._owned.core.settings.qr_poll_seconds, self._owned.neighbours() / _POLLS_A_SECOND)
             await self._link.wait(look_again_in(until_expiry=until_expiry, poll_seconds=poll_seconds))
+            patience_seconds = _PATIENCE_SECONDS
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
+                patience_seconds = 0.0
 
     async def look_once(self) -> KeyState:
         """Ask Telegram once whether the code was scanned; nothing is shown.
@@ -96,14 +100,20 @@ class QrScan:
         exported = await self._export()
         return exported if isinstance(exported, KeyState) else KeyState.UNAUTHORIZED
 
-    async def _export(self) -> LoginToken | KeyState:
+    async def _export(self, *, patience_seconds: float = 0.0) -> LoginToken | KeyState:
         """Export a login token, following every move.
+
+        Args:
+            patience_seconds: as in ``PacedCaller.call``; a move has none.
 
         Returns:
             The token to show, or where the auth key stands if there is nothing to show any more.
         """
         try:
-            answer = await (self._export_anywhere() if self._move is None else self._follow(self._move))
+            if self._move is None:
+                answer = await self._export_anywhere(patience_seconds=patience_seconds)
+            else:
+                answer = await self._follow(self._move)
             while isinstance(answer, LoginTokenMigrateTo):
                 self._owned.note_scanned()
                 # Noted before it is made: whatever breaks on the way, it is gone on with, and the scan is not lost.
@@ -113,12 +123,12 @@ class QrScan:
             return KeyState.PASSWORD_PENDING
         return self._read(answer)
 
-    async def _export_anywhere(self) -> Any:
+    async def _export_anywhere(self, *, patience_seconds: float = 0.0) -> Any:
         me = self._owned.identity
         request = ExportLoginTokenRequest(api_id=me.api_id, api_hash=me.api_hash, except_ids=[])
         while True:
             try:
-                return await self._link.call(request)
+                return await self._link.call(request, patience_seconds=patience_seconds)
             except MigrateTo as exc:
                 await self._link.move_to(exc.dc_id, call="auth.exportLoginToken")
 
@@ -155,6 +165,7 @@ class QrScan:
         """
         owned, login = self._owned, self._owned.login
         first = login.published_at is None
+        patience_seconds = 0.0 if first else _PATIENCE_SECONDS
         if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
             await self._link.keep_auth_key()
         sealed = await owned.with_keys(
@@ -163,11 +174,13 @@ class QrScan:
         life_seconds = (token.expires_at - utc_now()).total_seconds()
         try:
             life = max(1000, int(life_seconds * 1000))
-            await owned.telegram.rounds.do("SET", login_qr_key(login.id), sealed, "PX", life)
+            show = ("SET", login_qr_key(login.id), sealed, "PX", life)
+            await owned.telegram.rounds.do(*show, patience_seconds=patience_seconds)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot take the QR code.") from exc
         now = utc_now()
         await self._link.keep_auth_key(
+            patience_seconds=patience_seconds,
             status="waiting_for_scan",
             qr_expires_at=token.expires_at,
             published_at=login.published_at or now,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import telethon.tl.core.gzippacked
 

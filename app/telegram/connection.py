@@ -1,8 +1,8 @@
 """One connection to one data centre under one auth key.
 
-Stands on Telethon's ``MTProtoSender`` (``app.telegram.sending``) rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
-reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none of that and every
-request under its own control. The session that comes out is an ordinary Telethon string session.
+Stands on Telethon's ``MTProtoSender`` (``app.telegram.sending``) rather than on ``TelegramClient``: the client asks ``get_me``
+by itself at each connect, reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none
+of that and every request under its own control. The session that comes out is an ordinary Telethon string session.
 """
 
 from __future__ import annotations
@@ -192,9 +192,7 @@ class TelegramConnection:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._connect()
                 introduction = self._introduction()
-                self._learn(
-                    await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS)
-                )
+                self._learn(await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS))
         except TimeoutError as exc:
             await self.close()
             raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
