@@ -287,12 +287,11 @@ def _end(
 ) -> Login | None:
     """End a live login: its row becomes final, its auth key leaves (or stays with the session), its tenant hears of it."""
     assert status in FINAL_LOGIN_STATUSES
-    before = db.execute(
-        select(Login.qr_expires_at).where(Login.status.in_(LIVE_LOGIN_STATUSES), *conditions).with_for_update()
-    ).one_or_none()
-    if before is None:
-        return None
+    conditions = (Login.status.in_(LIVE_LOGIN_STATUSES), *conditions)
     if status != "authorized":
+        before = db.execute(select(Login.qr_expires_at).where(*conditions).with_for_update()).one_or_none()
+        if before is None:
+            return None
         move_auth_key(db, *conditions, final_ask_at=final_ask_at(before.qr_expires_at))
     ending = {
         "status": status,
@@ -304,13 +303,15 @@ def _end(
         "phone_sealed": None,
         "auth_key_sealed": None,
     }
-    ended: Login = db.scalars(
+    ended = db.scalar(
         update(Login)
         .where(*conditions)
         .values(**_stamped(ending | changes, public=True))
         .returning(Login)
         .execution_options(**_PLAIN)
-    ).one()
+    )
+    if ended is None:
+        return None
     queue_login_event(db, ended)
     record_event(
         db,
