@@ -12,7 +12,7 @@ import contextlib
 import io
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from telethon.network import ConnectionTcpFull, MTProtoSender
 from telethon.network.requeststate import RequestState
@@ -48,6 +48,9 @@ class DirectTcpFull(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships 
         with contextlib.suppress(OSError):  # a time that is over is one, too
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._writer.wait_closed()
+        # What is closed refers to itself by these, and would be left to the garbage collector.
+        self._codec: Any = None
+        vars(self._writer.transport).pop("_read_ready_cb", None)
 
     def write(self, packet: bytes) -> None:
         """Send a packet without waiting.
@@ -81,11 +84,33 @@ class DirectTcpFull(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships 
 
 
 class DirectSender(MTProtoSender):  # type: ignore[misc]  # Telethon ships no types
-    """Telethon's sender on a ``DirectTcpFull``: it sends at once, and leaves no request without an answer when it ends."""
+    """Telethon's sender on a ``DirectTcpFull``: it sends at once, and leaves no request without an answer when it ends.
+
+    It does not refer to itself, as Telethon's does, so that it is gone with the last reference to it.
+    """
+
+    _names_of_handlers: ClassVar[
+        dict[int, str]
+    ] = {}  # the same for all: Telethon keeps a table of bound methods in each
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._send_queue = _Outbox(self)
+        if not self._names_of_handlers:
+            self._names_of_handlers.update({number: each.__name__ for number, each in self._handlers.items()})
+        del self._handlers
+
+    @property
+    def _send_queue(self) -> _Outbox:
+        return _Outbox(self)
+
+    @_send_queue.setter
+    def _send_queue(self, queue: Any) -> None:
+        """Telethon's own is not used."""
+
+    async def _process_message(self, message: Any) -> None:
+        self._pending_ack.add(message.msg_id)
+        name = self._names_of_handlers.get(message.obj.CONSTRUCTOR_ID, "_handle_update")
+        await getattr(self, name)(message)
 
     async def _send_loop(self) -> None:
         """There is none: see ``transmit``."""
