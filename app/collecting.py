@@ -37,10 +37,13 @@ class Collector:
         self._thorough_at = monotonic()
 
     async def keep_collecting(self) -> None:
-        """Collect until cancelled."""
-        while True:
-            await asyncio.sleep(EVERY_SECONDS)
-            self.collect()
+        """Collect until cancelled; then it is Python's own affair again."""
+        try:
+            while True:
+                await asyncio.sleep(EVERY_SECONDS)
+                self.collect()
+        finally:
+            gc.unfreeze()
 
     def collect(self) -> None:
         """Look at what has come since, or at everything if its time has come, and set aside what stays."""

@@ -9,6 +9,8 @@ Source: https://core.telegram.org/api/qr-login
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +31,7 @@ from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
 _USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
 _POLLS_A_SECOND = 200  # of a worker: one that holds thousands of logins looks less often whether an update got lost
+_SPREAD_SECONDS, _SPREAD_AMONG = 0.5, 5000  # the most that a renewal is put off by, and among how many neighbours
 _POLL_STRETCH = 1.25  # a renewal that is due by then is the poll: it asks the same question
 _PATIENCE_SECONDS = 0.05  # of each step of a poll or a renewal, so that thousands share round trips; a scan has none
 _JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
@@ -83,9 +86,7 @@ class QrScan:
             if self._shown is None or exported.token != self._shown.token or self._owned.redis_forgot():
                 await self._publish(exported)
                 self._shown = exported
-            until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
-            poll_seconds = max(self._owned.core.settings.qr_poll_seconds, self._owned.neighbours() / _POLLS_A_SECOND)
-            await self._link.wait(look_again_in(until_expiry=until_expiry, poll_seconds=poll_seconds))
+            await self._link.wait(self._look_again_in(exported.expires_at))
             patience_seconds = _PATIENCE_SECONDS
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
@@ -192,6 +193,12 @@ class QrScan:
             metrics.time_to_qr_seconds.observe(seconds)
             owned.log.info("login.qr_published", seconds=round(seconds, 3))
 
+    def _look_again_in(self, expires_at: datetime) -> float:
+        neighbours = self._owned.neighbours()
+        until_expiry = (expires_at - utc_now()).total_seconds() + after_expiry_seconds(neighbours)
+        poll_seconds = max(self._owned.core.settings.qr_poll_seconds, neighbours / _POLLS_A_SECOND)
+        return look_again_in(until_expiry=until_expiry, poll_seconds=poll_seconds)
+
     def _read(self, answer: Any) -> LoginToken | KeyState:
         match answer:
             case LoginTokenSuccess():
@@ -215,3 +222,8 @@ def look_again_in(*, until_expiry: float, poll_seconds: float) -> float:
     """After how many seconds a token is exported again when nothing happens."""
     poll = until_expiry if until_expiry <= poll_seconds * _POLL_STRETCH else poll_seconds
     return max(_AFTER_EXPIRY_SECONDS, poll)
+
+
+def after_expiry_seconds(neighbours: int, *, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """How long after its expiry a token is exported again. Tokens expire on whole seconds: hundreds of a busy worker's at once."""
+    return _AFTER_EXPIRY_SECONDS + uniform(0.0, min(_SPREAD_SECONDS, _SPREAD_SECONDS * neighbours / _SPREAD_AMONG))
