@@ -225,5 +225,8 @@ def look_again_in(*, until_expiry: float, poll_seconds: float) -> float:
 
 
 def after_expiry_seconds(neighbours: int, *, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """How long after its expiry a token is exported again. Tokens expire on whole seconds: hundreds of a busy worker's at once."""
+    """How long after its expiry a token is exported again.
+
+    Tokens expire on whole seconds, and hundreds of a busy worker's on the same one.
+    """
     return _AFTER_EXPIRY_SECONDS + uniform(0.0, min(_SPREAD_SECONDS, _SPREAD_SECONDS * neighbours / _SPREAD_AMONG))
