@@ -11,7 +11,6 @@ from typing import Any
 from celery import bootsteps
 
 from app.checks import make_checks
-from app.collector import keep_collector_off_the_code
 from app.core import Core, build_core
 from app.dispatch import make_dispatch
 from app.logins.worker import LoginWorker
@@ -50,7 +49,6 @@ class Parts(bootsteps.StartStopStep):
 
             trace_tasks(provider, parts.core, parts.telegram)
         parts.logins = LoginWorker(parts.core, parts.telegram)
-        keep_collector_off_the_code()
 
     def stop(self, worker: Any) -> None:
         """Wait for the tasks in hand, then end what they stand on."""

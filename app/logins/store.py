@@ -37,6 +37,8 @@ _SWITCH_SECONDS = 2.0
 _PLAIN: dict[str, Any] = {"populate_existing": True, "synchronize_session": False}
 """What comes back is as the row is now; nothing is worked out in Python besides, which would cost more than the statement."""
 
+_LOGINS: Any = Login.__table__
+
 
 class Write(NamedTuple):
     """What an owner writes to a live login.
@@ -154,7 +156,7 @@ def advance_many(db: DatabaseSession, writes: Collection[Write]) -> dict[str, in
     """
     versions: dict[str, int] = {}
     for names, alike in _alike(writes).items():
-        rows = db.execute(_advance_alike(names), _as_arrays(names, alike)).all()
+        rows = db.connection().execute(_advance_alike(names), _as_arrays(names, alike)).all()
         versions |= {row.id: row.version for row in rows}
     return versions
 
@@ -287,12 +289,11 @@ def _end(
 ) -> Login | None:
     """End a live login: its row becomes final, its auth key leaves (or stays with the session), its tenant hears of it."""
     assert status in FINAL_LOGIN_STATUSES
-    before = db.execute(
-        select(Login.qr_expires_at).where(Login.status.in_(LIVE_LOGIN_STATUSES), *conditions).with_for_update()
-    ).one_or_none()
-    if before is None:
-        return None
+    conditions = (Login.status.in_(LIVE_LOGIN_STATUSES), *conditions)
     if status != "authorized":
+        before = db.execute(select(Login.qr_expires_at).where(*conditions).with_for_update()).one_or_none()
+        if before is None:
+            return None
         move_auth_key(db, *conditions, final_ask_at=final_ask_at(before.qr_expires_at))
     ending = {
         "status": status,
@@ -304,13 +305,15 @@ def _end(
         "phone_sealed": None,
         "auth_key_sealed": None,
     }
-    ended: Login = db.scalars(
+    ended = db.scalar(
         update(Login)
         .where(*conditions)
         .values(**_stamped(ending | changes, public=True))
         .returning(Login)
         .execution_options(**_PLAIN)
-    ).one()
+    )
+    if ended is None:
+        return None
     queue_login_event(db, ended)
     record_event(
         db,
@@ -377,8 +380,9 @@ def _as_arrays(columns: _Columns, writes: list[Write]) -> dict[str, Any]:
 
 @lru_cache(maxsize=64)
 def _advance_alike(columns: _Columns) -> ReturningUpdate[str, int]:
+    # Of the table and not of the class: the ORM would work out the cached statement's key anew at each use.
     types: dict[str, Any] = {"id": Text(), "epoch": Integer()}
-    types |= {name: Login.__table__.c[name].type for name in columns.names}
+    types |= {name: _LOGINS.c[name].type for name in columns.names}
     arrays = [cast(bindparam(f"new_{name}", type_=ARRAY(kind)), ARRAY(kind)) for name, kind in types.items()]
     new = (
         func.unnest(*arrays)
@@ -386,18 +390,17 @@ def _advance_alike(columns: _Columns) -> ReturningUpdate[str, int]:
         .render_derived()
     )
     unlocked = (
-        select(Login.id)
-        .where(Login.id == any_(arrays[0]), Login.status.in_(LIVE_LOGIN_STATUSES))
+        select(_LOGINS.c.id)
+        .where(_LOGINS.c.id == any_(arrays[0]), _LOGINS.c.status.in_(LIVE_LOGIN_STATUSES))
         .with_for_update(skip_locked=True)
         .cte("unlocked")
     )
     changes = {name: new.c[name] for name in columns.names}
     return (
-        update(Login)
-        .where(Login.id == new.c.id, Login.id == unlocked.c.id, Login.owner_epoch == new.c.epoch)
+        update(_LOGINS)
+        .where(_LOGINS.c.id == new.c.id, _LOGINS.c.id == unlocked.c.id, _LOGINS.c.owner_epoch == new.c.epoch)
         .values(**_stamped(changes, public=columns.public, at=bindparam("now")))
-        .returning(Login.id, Login.version)
-        .execution_options(synchronize_session=False)
+        .returning(_LOGINS.c.id, _LOGINS.c.version)
     )
 
 

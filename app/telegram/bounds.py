@@ -7,64 +7,21 @@ one connection would fill.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import zlib
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import telethon.tl.core.gzippacked
-from telethon.network import ConnectionTcpFull
 
 LONGEST_FRAME_BYTES: Final = 4 * 1024 * 1024
 """A server's container holds about 1 MiB, and nothing that this process asks for comes near it."""
 
 LONGEST_UNPACKED_BYTES: Final = 8 * 1024 * 1024
-_CLOSING_SECONDS: Final = 10.0
 _GZIP: Final = 31  # zlib's number for the format
 
 
-class BoundedTcpFull(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships no types
-    """Telethon's full transport, which hangs up on a frame that is too long to be true.
-
-    Its frames go from and to the socket at once. Telethon's own passes each through a queue and a task, for either direction:
-    that costs a short conversation a third of its CPU, and a waiting one two tasks.
-    """
-
-    async def connect(self, timeout: float | None = None, ssl: Any = None) -> None:
-        """Connect; there are no tasks to start."""
-        await self._connect(timeout=timeout, ssl=ssl)
-        self._connected = True
-
-    async def send(self, data: bytes) -> None:
-        """Send a frame; only the sender's own loop does that, one after the other."""
-        if not self._connected:
-            raise ConnectionError("Not connected")
-        self._send(data)
-        await self._writer.drain()
-
-    async def recv(self) -> Any:
-        """Wait for the next frame that is not empty; only the sender's own loop does that."""
-        while self._connected:
-            if frame := await self._recv():
-                return frame
-        raise ConnectionError("Not connected")
-
-    async def disconnect(self) -> None:
-        """Close the socket, and wait until it is closed. May be repeated."""
-        if not self._connected:
-            return
-        self._connected = False
-        self._writer.close()
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_CLOSING_SECONDS):
-                await self._writer.wait_closed()
-
-    async def _recv(self) -> Any:
-        return await self._codec.read_packet(_BoundedReader(self._reader))
-
-
-class _BoundedReader:
-    """As much of a stream reader as Telethon's transport uses."""
+class BoundedReader:
+    """As much of a stream reader as Telethon's transport uses; hangs up on a frame that is too long to be true."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader

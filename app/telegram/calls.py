@@ -74,10 +74,12 @@ class PacedCaller:
         *,
         timeout_seconds: float = ANSWER_SECONDS,
         guarded: bool = True,
+        patience_seconds: float = 0.0,
     ) -> Any:
         """Make one request, on a connection that stands or on a new one, which this request then opens.
 
         Args:
+            patience_seconds: for how long it may wait, so that its gate is asked about together with others'.
             guarded: False for what must go out although the caller may do nothing else any more: a log-out.
 
         Raises:
@@ -91,7 +93,7 @@ class PacedCaller:
         method = gate.method
         await self._pace()
         # After the pause, not before: meanwhile another worker may have been told to wait.
-        await self._floods.check(gate)
+        await self._floods.check(gate, patience_seconds=patience_seconds)
         if guarded:
             await self._guard()
         started = time.monotonic()

@@ -1,8 +1,8 @@
 """One connection to one data centre under one auth key.
 
-Stands on Telethon's ``MTProtoSender`` rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
-reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none of that and every
-request under its own control. The session that comes out is an ordinary Telethon string session.
+Stands on Telethon's ``MTProtoSender`` (``app.telegram.sending``) rather than on ``TelegramClient``: the client asks ``get_me``
+by itself at each connect, reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none
+of that and every request under its own control. The session that comes out is an ordinary Telethon string session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from telethon.crypto import AuthKey
-from telethon.network import MTProtoSender
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.functions import (
     InitConnectionRequest,
@@ -27,11 +26,12 @@ from telethon.tl.functions import (
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre
-from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
 from app.telegram.identity import ApiIdentity, parse_proxy
+from app.telegram.sending import DirectSender, DirectTcpFull
 from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
+from app.timers import TimeIsUp, within
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
@@ -72,7 +72,7 @@ class TelegramConnection:
         on_update: called on the loop with each ``Updates`` object that the server pushes.
         on_closed: called on the loop once when the connection has ended, for whatever reason.
         receive_updates: False asks the server to push no updates here: right for a look at a session, wrong for a login.
-        handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
+        handshakes: bounds how many new keys are made at once, because that blocks the loop for some milliseconds each.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class TelegramConnection:
         self._on_closed = on_closed
         self._receive_updates = receive_updates
         self._updates = _Updates(on_update)
-        self._sender = MTProtoSender(
+        self._sender = DirectSender(
             AuthKey(auth_key),
             loggers=_Loggers(),
             retries=0,
@@ -155,9 +155,9 @@ class TelegramConnection:
             AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
         """
         if self._introduced:
-            return await self._bounded(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+            return await self._invoke(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
         introduction, timeout_seconds = self._introduction(request), min(timeout_seconds, CONNECT_SECONDS)
-        answer = await self._bounded(introduction, method=method, timeout_seconds=timeout_seconds)
+        answer = await self._invoke(introduction, method=method, timeout_seconds=timeout_seconds)
         self._introduced = True
         return answer
 
@@ -168,7 +168,7 @@ class TelegramConnection:
             ConnectionLost: it does not.
         """
         ping = PingRequest(ping_id=time.time_ns() % 2**62)
-        await self._bounded(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
+        await self._invoke(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
 
     def find_data_centre(self, dc_id: int) -> DataCentre:
         """Where a data centre listens, as the server told in ``help.getConfig``.
@@ -209,7 +209,8 @@ class TelegramConnection:
 
     async def _open(self) -> None:
         await self._connect()
-        self._learn(await self._invoke(self._introduction(GetConfigRequest()), method="help.getConfig"))
+        introduction = self._introduction(GetConfigRequest())
+        self._learn(await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS))
         self._introduced = True
 
     async def _begin(self, connect: Callable[[], Awaitable[None]]) -> None:
@@ -226,7 +227,7 @@ class TelegramConnection:
 
     async def _connect(self) -> None:
         dc = self.data_centre
-        transport = BoundedTcpFull(
+        transport = DirectTcpFull(
             dc.host,
             dc.port,
             dc.dc_id,
@@ -275,25 +276,14 @@ class TelegramConnection:
         self._dc_options = list(config.dc_options)
         self.server_time_offset_seconds = config.date.timestamp() - time.time()
 
-    async def _bounded(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._invoke(request, method=method)
-        except TimeoutError as exc:
-            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
-
-    async def _invoke(self, request: Any, *, method: str) -> Any:
+    async def _invoke(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
         try:
             answer = self._sender.send(request)
         except ConnectionError as exc:
             raise translate(exc, method=method) from exc
-        # A request that was still queued when the connection broke has a future that nobody resolves: watch both.
-        gone = self._sender._disconnected
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done() or answer.cancelled():
-            answer.cancel()
-            cause = gone.exception() if gone.done() and not gone.cancelled() else None
-            raise translate(cause or ConnectionError("disconnected"), method=method) from cause
-        if (error := answer.exception()) is not None:
-            raise translate(error, method=method) from error
-        return answer.result()
+        try:
+            return await within(timeout_seconds, answer)
+        except TimeIsUp as exc:
+            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
+        except Exception as exc:
+            raise translate(exc, method=method) from exc
