@@ -16,6 +16,9 @@ from collections.abc import Callable
 from app.logs import get_logger
 
 EVERY_SECONDS = 2.0
+NEW_OBJECTS = 10_000
+"""So many more objects than before are looked at together meanwhile; Python's own 700 is a dozen connections."""
+
 _THOROUGH_SECONDS = 600.0
 _THOROUGH_AT_LAST_SECONDS = 6 * 3600.0
 _FEW = 250
@@ -38,11 +41,14 @@ class Collector:
 
     async def keep_collecting(self) -> None:
         """Collect until cancelled; then it is Python's own affair again."""
+        usual = gc.get_threshold()
+        gc.set_threshold(NEW_OBJECTS, *usual[1:])
         try:
             while True:
                 await asyncio.sleep(EVERY_SECONDS)
                 self.collect()
         finally:
+            gc.set_threshold(*usual)
             gc.unfreeze()
 
     def collect(self) -> None:

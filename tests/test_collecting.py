@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from app.collecting import Collector
+from app.collecting import NEW_OBJECTS, Collector
 
 MANY, FEW = 5000, 10
 HOURS = 3600.0
@@ -54,3 +55,19 @@ def test_what_died_after_it_was_set_aside_is_collected_in_time(held: int, after_
     clock[0] = after_seconds
     collector.collect()
     assert (dying() is None) is gone
+
+
+def test_python_collects_more_seldom_meanwhile() -> None:
+    """And as usual afterwards."""
+
+    async def look() -> int:
+        collecting = asyncio.create_task(Collector(lambda: FEW).keep_collecting())
+        await asyncio.sleep(0)
+        meanwhile = gc.get_threshold()[0]
+        collecting.cancel()
+        await asyncio.wait([collecting])
+        return meanwhile
+
+    usual = gc.get_threshold()
+    assert asyncio.run(look()) == NEW_OBJECTS
+    assert gc.get_threshold() == usual

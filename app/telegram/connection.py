@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from telethon.crypto import AuthKey
@@ -65,14 +65,14 @@ class _Updates:
 
 
 class TelegramConnection:
-    """A connection: made by ``open``, ended by ``close``, never reconnected by itself.
+    """A connection: made by ``open`` or ``join``, ended by ``close``, never reconnected by itself.
 
     Args:
         auth_key: 256 bytes, or None to make a new one in ``open``.
         on_update: called on the loop with each ``Updates`` object that the server pushes.
         on_closed: called on the loop once when the connection has ended, for whatever reason.
         receive_updates: False asks the server to push no updates here: right for a look at a session, wrong for a login.
-        handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
+        handshakes: bounds how many new keys are made at once, because that blocks the loop for some milliseconds each.
     """
 
     def __init__(
@@ -89,6 +89,9 @@ class TelegramConnection:
         self.identity = identity
         self.data_centre = data_centre
         self.server_time_offset_seconds = 0.0
+        self.is_new = True
+        """Nobody has opened or joined it yet."""
+        self._introduced = False
         self._dc_options: list[Any] = []
         self._handshakes = handshakes
         self._had_key = auth_key is not None
@@ -131,7 +134,19 @@ class TelegramConnection:
         # The wait for a turn is outside the time limit: in a crowd it is longer, and says nothing about Telegram.
         async with contextlib.nullcontext() if self._had_key else self._handshakes:
             with request_span("help.getConfig", dc_id=self.data_centre.dc_id):
-                await self._open()
+                await self._begin(self._open)
+
+    async def join(self) -> None:
+        """As ``open``, under an auth key that there is, but say nothing yet: the first request introduces us.
+
+        For whoever has one question: it saves ``help.getConfig``. ``find_data_centre`` and the server's time know nothing then,
+        and the first answer may take no longer than an introduction: 10 s.
+
+        Raises:
+            ConnectionLost: it did not come about within 10 s.
+        """
+        assert self._had_key
+        await self._begin(self._connect)
 
     async def invoke(self, request: Any, *, method: str, timeout_seconds: float = ANSWER_SECONDS) -> Any:
         """Send one request and wait for its answer. Pacing and gates are ``app.telegram.calls``'.
@@ -139,7 +154,12 @@ class TelegramConnection:
         Raises:
             AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
         """
-        return await self._invoke(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+        if self._introduced:
+            return await self._invoke(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+        introduction, timeout_seconds = self._introduction(request), min(timeout_seconds, CONNECT_SECONDS)
+        answer = await self._invoke(introduction, method=method, timeout_seconds=timeout_seconds)
+        self._introduced = True
+        return answer
 
     async def ping(self) -> None:
         """Find out whether the connection still stands.
@@ -197,11 +217,16 @@ class TelegramConnection:
             pass  # the socket is given up; nothing of it is used again
 
     async def _open(self) -> None:
+        await self._connect()
+        introduction = self._introduction(GetConfigRequest())
+        self._learn(await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS))
+        self._introduced = True
+
+    async def _begin(self, connect: Callable[[], Awaitable[None]]) -> None:
+        self.is_new = False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._connect()
-                introduction = self._introduction()
-                self._learn(await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS))
+                await connect()
         except TimeoutError as exc:
             await self.close()
             raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
@@ -235,7 +260,7 @@ class TelegramConnection:
         if self._on_closed is not None:
             self._on_closed()
 
-    def _introduction(self) -> InvokeWithLayerRequest:
+    def _introduction(self, query: Any) -> InvokeWithLayerRequest:
         me = self.identity
         return InvokeWithLayerRequest(
             LAYER,
@@ -248,7 +273,7 @@ class TelegramConnection:
                     lang_code=me.lang_code,
                     system_lang_code=me.lang_code,
                     lang_pack="",
-                    query=GetConfigRequest(),
+                    query=query,
                 )
             ),
         )

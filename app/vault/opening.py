@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import Conflict, NotFound
 from app.models import TelegramSession
-from app.vault.audit import record_event
+from app.vault.audit import record_event, record_events
 from app.vault.keyring import KeyRing
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
@@ -67,17 +68,27 @@ def open_session(
     return session_string
 
 
-def open_locked_session(db: DatabaseSession, *, keyring: KeyRing, row: TelegramSession, actor: str, reason: str) -> str:
-    """As ``open_session``, for a row as the statement returned it that locked it in this very transaction.
+def open_locked_sessions(
+    db: DatabaseSession, *, keyring: KeyRing, rows: Sequence[TelegramSession], actor: str, reason: str
+) -> list[str]:
+    """As ``open_session``, for rows as the statement returned them that locked them in this very transaction.
+
+    Args:
+        rows: at least one.
+
+    Returns:
+        The string sessions, in the rows' order.
 
     Raises:
-        Conflict, SealBroken, KeyNotAtHand: see there.
+        Conflict, SealBroken, KeyNotAtHand: see there; one of them does not open.
     """
-    session_string = _open(
-        keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed
-    )
-    record_event(db, tenant_id=row.tenant_id, actor=actor, action="session.opened", subject=row.id, reason=reason)
-    return session_string
+    opened = [
+        _open(keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed)
+        for row in rows
+    ]
+    subjects = [(row.tenant_id, row.id) for row in rows]
+    record_events(db, subjects, actor=actor, action="session.opened", reason=reason)
+    return opened
 
 
 def _open(keyring: KeyRing, *, tenant_id: str, session_id: str, key_id: str | None, ciphertext: bytes | None) -> str:
