@@ -191,6 +191,15 @@ class TelegramConnection:
         except ValueError:
             return None
 
+    @property
+    def has_address(self) -> bool:
+        """Whether the data centre is known by an address: then ``string_session`` has nothing to look up."""
+        try:
+            ipaddress.ip_address(self.data_centre.host)
+        except ValueError:
+            return False
+        return True
+
     def string_session(self) -> str:
         """The Telethon string session of this auth key at this data centre. Blocks for a host name's look-up.
 
