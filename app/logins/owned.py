@@ -22,7 +22,8 @@ from app.logins.keeper import Hold, LoginKeeper
 from app.logins.leaving_keys import add_leaving_key, final_ask_at
 from app.logins.rows import LoginRows
 from app.logins.secrets import auth_key_place
-from app.logins.store import Write, advance, end_as_owner
+from app.logins.store import advance, end_as_owner
+from app.logins.store_many import Write
 from app.logs import get_logger
 from app.models import Login
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint

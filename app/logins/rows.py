@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from app.core import Core
 from app.gathering import Gathering
-from app.logins.store import Write, advance, advance_many, may_gather, take, take_many
+from app.logins.store import advance, take
+from app.logins.store_many import Write, advance_many, may_gather, take_many
 from app.models import Login, Tenant
 from app.telegram.runtime import LoopThread
 
