@@ -30,7 +30,7 @@ import telethon.password
 from telethon.crypto import AES, AuthKey, Factorization
 from telethon.errors import SecurityError
 
-AUTH_KEY_BYTES = 256
+from app.telegram.string_sessions import AUTH_KEY_BYTES
 
 _PQ_BITS = 63
 _TINY_BITS = 32

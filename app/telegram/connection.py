@@ -28,10 +28,11 @@ from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre
 from app.telegram.bounds import BoundedTcpFull
-from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
+from app.telegram.errors import AnswerTimeout, ConnectionLost
 from app.telegram.identity import ApiIdentity, parse_proxy
 from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
+from app.telegram.translation import translate
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
