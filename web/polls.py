@@ -1,0 +1,151 @@
+"""Reading a login by the shortest way: what an application that polls asks for, again and again, more often than anything else.
+
+``GET /v1/logins/{id}`` with an API key that this process knows, and with nothing that changes the answer, is answered before
+Flask sees it: Flask, its hooks and a response of its own cost twice as much as all that the answer takes. Limits, headers, log
+line and counters are those of every call, made by the same functions. Whatever is not that plain, or goes wrong, goes Flask's
+way, and is counted once: ``web.limits.CHARGED``.
+
+What was answered is kept, and given again while the row, read anew each time, and the sealed token are what it was made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from werkzeug.http import quote_etag
+from werkzeug.wsgi import ClosingIterator
+
+from app.clock import utc_now
+from app.errors import AppError
+from app.logins.service import Reader, read_shown_row, show_login
+from app.models import Login
+from app.redis_state import login_qr_key
+from app.tenants.keys import Caller
+from app.tenants.limits import QuotaUsedUp
+from web.cross_origin import ANSWER_HEADERS
+from web.etags import CONDITIONS
+from web.limits import CHARGED, quotas_of_key
+from web.observe import ALWAYS_SENT, BEGUN, Begun, begin_request, note_answer
+from web.parts import Parts
+from web.rate_headers import rate_headers
+
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+ROUTE = "/v1/logins/<id:login_id>"
+
+_PATH = re.compile(r"/v1/logins/([A-Za-z0-9_-]{1,80})")
+_KEY = re.compile(r"Bearer (lk_[\w-]+)")
+_NOT_PLAIN = CONDITIONS | {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"}
+_HEADERS = (("Content-Type", "application/json"), *ALWAYS_SENT.items(), *ANSWER_HEADERS.items())
+_MOST = 4_000
+
+
+class _Kept(NamedTuple):
+    """An answer, and what it was made of; ``until`` is when its QR code is over."""
+
+    login: Login
+    sealed_token: bytes | None
+    until: datetime | None
+    body: bytes
+    etag: str
+
+
+class Polls:
+    """WSGI: answers plain polls itself, and leaves everything else to the app that it stands in front of."""
+
+    def __init__(self, app: Wsgi, of: Parts) -> None:
+        self._app = app
+        self._of = of
+        self._amount = of.core.settings.read_rate_per_minute
+        self._kept: dict[str, _Kept] = {}
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
+        path = _PATH.fullmatch(environ["PATH_INFO"])
+        if path is None or not _is_plain(environ):
+            return self._app(environ, start_response)
+        caller = self._recognise(environ)
+        if caller is None or "logins" not in caller.scopes:
+            return self._app(environ, start_response)
+        environ[BEGUN] = begun = begin_request(environ, {"login_id": path[1]})
+        try:
+            return self._answer(environ, start_response, login_id=path[1], caller=caller, begun=begun)
+        except AppError:
+            return self._app(environ, start_response)  # which finds the same, and says it
+
+    def _recognise(self, environ: Environ) -> Caller | None:
+        key = _KEY.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
+        try:
+            return (
+                None if key is None else self._of.known_keys.remembered(key=key[1], address=environ.get("REMOTE_ADDR"))
+            )
+        except AppError:
+            return None
+
+    def _answer(
+        self, environ: Environ, start_response: Callable[..., Any], *, login_id: str, caller: Caller, begun: Begun
+    ) -> Iterable[bytes]:
+        try:
+            standing, sealed_token = self._of.limits.hit_if_known_and_read(
+                *quotas_of_key("reads", caller, self._amount), key=login_qr_key(login_id)
+            )
+        except QuotaUsedUp as exc:
+            environ[CHARGED] = exc
+            raise
+        environ[CHARGED] = standing
+        shown = self._show(login_id, caller, sealed_token)
+        headers = [
+            ("Content-Length", str(len(shown.body))),
+            ("X-Request-Id", begun.request_id),
+            ("ETag", shown.etag),
+            *_HEADERS,
+            *(() if standing is None else rate_headers(standing)),
+        ]
+        log = note_answer(
+            begun,
+            method="GET",
+            path=environ["PATH_INFO"],
+            route=ROUTE,
+            status=200,
+            remote=environ.get("REMOTE_ADDR"),
+            log_fields={"tenant_id": caller.tenant_id, "api_key_id": caller.key_id},
+            metrics=self._of.http_metrics,
+        )
+        start_response("200 OK", headers)
+        return ClosingIterator([shown.body], log)
+
+    def _show(self, login_id: str, caller: Caller, sealed_token: bytes | None) -> _Kept:
+        login = read_shown_row(self._of.core, login_id, Reader(tenant_id=caller.tenant_id))
+        kept = self._kept.get(login_id)
+        if (
+            kept is not None
+            and kept.login == login
+            and kept.sealed_token == sealed_token
+            and (kept.until is None or kept.until > utc_now())
+        ):
+            return kept
+        view = show_login(self._of.core, login, read_value=lambda _key: sealed_token)
+        body = view.model_dump_json(by_alias=True).encode()
+        etag = quote_etag(hashlib.sha1(body).hexdigest())  # noqa: S324  # as Werkzeug makes them
+        made = _Kept(login, sealed_token, view.qr.expires_at if view.qr is not None else None, body, etag)
+        # Made of the row and the token alone: an account may change, a wait gets shorter, and what does not open may yet.
+        if login.session_id is None and login.retry_after_at is None and (sealed_token is None or view.qr is not None):
+            if len(self._kept) >= _MOST:
+                self._kept.clear()
+            self._kept[login_id] = made
+        return made
+
+
+def _is_plain(environ: Environ) -> bool:
+    """Whether nothing but the path and the key says what is to be answered."""
+    return (
+        environ["REQUEST_METHOD"] == "GET"
+        and not environ.get("QUERY_STRING")
+        and not environ.get("SCRIPT_NAME")
+        and _NOT_PLAIN.isdisjoint(environ)
+    )
