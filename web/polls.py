@@ -20,12 +20,13 @@ from werkzeug.http import quote_etag
 from werkzeug.wsgi import ClosingIterator
 
 from app.clock import utc_now
-from app.errors import AppError
-from app.logins.service import Reader, read_shown_row, show_login
+from app.errors import AppError, Unavailable
+from app.logins.service import read_shown_rows, show_login
 from app.models import Login
 from app.redis_state import login_qr_key
 from app.tenants.keys import Caller
-from app.tenants.limits import QuotaUsedUp
+from app.tenants.limits import Call, Counted, QuotaState
+from app.together import Together
 from web.cross_origin import ANSWER_HEADERS
 from web.etags import CONDITIONS
 from web.limits import CHARGED, quotas_of_key
@@ -34,7 +35,8 @@ from web.parts import Parts
 from web.rate_headers import rate_headers
 
 Environ = dict[str, Any]
-Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+StartResponse = Callable[..., Any]
+Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 ROUTE = "/v1/logins/<id:login_id>"
 
@@ -55,6 +57,18 @@ class _Kept(NamedTuple):
     etag: str
 
 
+class _Poll(NamedTuple):
+    login_id: str
+    caller: Caller
+
+
+class _Found(NamedTuple):
+    """What the stores say to a poll; ``login`` is None if it is refused, or if there is no such login for the caller."""
+
+    counted: Counted
+    login: Login | None
+
+
 class Polls:
     """WSGI: answers plain polls itself, and leaves everything else to the app that it stands in front of."""
 
@@ -62,9 +76,11 @@ class Polls:
         self._app = app
         self._of = of
         self._amount = of.core.settings.read_rate_per_minute
+        # Both stores in one round, so that as many as possible share it: to wake a store costs more than to answer a poll.
+        self._finds = Together(self._find_all)
         self._kept: dict[str, _Kept] = {}
 
-    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         path = _PATH.fullmatch(environ["PATH_INFO"])
         if path is None or not _is_plain(environ):
@@ -73,32 +89,64 @@ class Polls:
         if caller is None or "logins" not in caller.scopes:
             return self._app(environ, start_response)
         environ[BEGUN] = begun = begin_request(environ, {"login_id": path[1]})
-        try:
-            return self._answer(environ, start_response, login_id=path[1], caller=caller, begun=begun)
-        except AppError:
-            return self._app(environ, start_response)  # which finds the same, and says it
+        found = self._finds.ask(_Poll(path[1], caller))
+        if found.login is None:
+            environ[CHARGED] = found.counted.refused or found.counted.state
+            return self._app(environ, start_response)  # which says what is wrong
+        return self._answer(environ, start_response, caller, begun, found.counted.state, self._show(found))
 
     def _recognise(self, environ: Environ) -> Caller | None:
         key = _KEY.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
         try:
-            return (
-                None if key is None else self._of.known_keys.remembered(key=key[1], address=environ.get("REMOTE_ADDR"))
-            )
+            return key and self._of.known_keys.remembered(key=key[1], address=environ.get("REMOTE_ADDR"))
         except AppError:
             return None
 
-    def _answer(
-        self, environ: Environ, start_response: Callable[..., Any], *, login_id: str, caller: Caller, begun: Begun
-    ) -> Iterable[bytes]:
+    def _find_all(self, polls: list[_Poll]) -> list[_Found]:
+        counted = self._of.limits.hit_all_if_known(
+            [Call(quotas_of_key("reads", poll.caller, self._amount), login_qr_key(poll.login_id)) for poll in polls]
+        )
+        allowed = [poll.login_id for poll, each in zip(polls, counted, strict=True) if each.refused is None]
         try:
-            standing, sealed_token = self._of.limits.hit_if_known_and_read(
-                *quotas_of_key("reads", caller, self._amount), key=login_qr_key(login_id)
-            )
-        except QuotaUsedUp as exc:
-            environ[CHARGED] = exc
-            raise
-        environ[CHARGED] = standing
-        shown = self._show(login_id, caller, sealed_token)
+            logins = read_shown_rows(self._of.core, allowed) if allowed else {}
+        except Unavailable:
+            logins = {}
+        return [
+            _Found(each, _of_caller(logins.get(poll.login_id), poll.caller) if each.refused is None else None)
+            for poll, each in zip(polls, counted, strict=True)
+        ]
+
+    def _show(self, found: _Found) -> _Kept:
+        login, sealed_token = found.login, found.counted.value
+        assert login is not None
+        kept = self._kept.get(login.id)
+        if (
+            kept is not None
+            and kept.login == login
+            and kept.sealed_token == sealed_token
+            and (kept.until is None or kept.until > utc_now())
+        ):
+            return kept
+        view = show_login(self._of.core, login, read_value=lambda _key: sealed_token)
+        body = view.model_dump_json(by_alias=True).encode()
+        etag = quote_etag(hashlib.sha1(body).hexdigest())  # noqa: S324  # as Werkzeug makes them
+        made = _Kept(login, sealed_token, view.qr.expires_at if view.qr is not None else None, body, etag)
+        # Made of the row and the token alone: an account may change, a wait gets shorter, and what does not open may yet.
+        if login.session_id is None and login.retry_after_at is None and (sealed_token is None or view.qr is not None):
+            if len(self._kept) >= _MOST:
+                self._kept.clear()
+            self._kept[login.id] = made
+        return made
+
+    def _answer(
+        self,
+        environ: Environ,
+        start_response: StartResponse,
+        caller: Caller,
+        begun: Begun,
+        standing: QuotaState | None,
+        shown: _Kept,
+    ) -> Iterable[bytes]:
         headers = [
             ("Content-Length", str(len(shown.body))),
             ("X-Request-Id", begun.request_id),
@@ -119,26 +167,9 @@ class Polls:
         start_response("200 OK", headers)
         return ClosingIterator([shown.body], log)
 
-    def _show(self, login_id: str, caller: Caller, sealed_token: bytes | None) -> _Kept:
-        login = read_shown_row(self._of.core, login_id, Reader(tenant_id=caller.tenant_id))
-        kept = self._kept.get(login_id)
-        if (
-            kept is not None
-            and kept.login == login
-            and kept.sealed_token == sealed_token
-            and (kept.until is None or kept.until > utc_now())
-        ):
-            return kept
-        view = show_login(self._of.core, login, read_value=lambda _key: sealed_token)
-        body = view.model_dump_json(by_alias=True).encode()
-        etag = quote_etag(hashlib.sha1(body).hexdigest())  # noqa: S324  # as Werkzeug makes them
-        made = _Kept(login, sealed_token, view.qr.expires_at if view.qr is not None else None, body, etag)
-        # Made of the row and the token alone: an account may change, a wait gets shorter, and what does not open may yet.
-        if login.session_id is None and login.retry_after_at is None and (sealed_token is None or view.qr is not None):
-            if len(self._kept) >= _MOST:
-                self._kept.clear()
-            self._kept[login_id] = made
-        return made
+
+def _of_caller(login: Login | None, caller: Caller) -> Login | None:
+    return login if login is not None and login.tenant_id == caller.tenant_id else None
 
 
 def _is_plain(environ: Environ) -> bool:

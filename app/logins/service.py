@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from redis.exceptions import RedisError
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -81,7 +81,7 @@ def read_login_of(core: Core, *, login_id: str, reader: Reader) -> tuple[LoginVi
     """As ``read_login``, and whose it is: the tenant's id."""
     assert reader.identify is None  # whoever answers a login is identified with it, in a transaction
     try:
-        login = _readable(read_shown_row(core, login_id, reader), reader, tenant_id=reader.tenant_id)
+        login = _readable(_read_row(core, login_id, reader), reader, tenant_id=reader.tenant_id)
     except NotFound:
         # A link of a webhook begins its login when it is opened.
         if reader.client_secret is None:
@@ -103,19 +103,13 @@ def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Logi
     return _readable(get_login(db, login_id=login_id, tenant_id=tenant_id), reader, tenant_id=tenant_id)
 
 
-def read_shown_row(core: Core, login_id: str, reader: Reader) -> Login:
-    """Read what ``show_login`` looks at, for a tenant; whoever comes with a secret is still to be checked.
+def read_shown_rows(core: Core, login_ids: list[str]) -> dict[str, Login]:
+    """Read what ``show_login`` looks at, of those logins that there are; who may look is for the caller to check.
 
     Raises:
-        NotFound: there is none, or it is another tenant's.
         Unavailable: the database is away.
     """
-    row = core.read_row(_SHOWN_ROW, login_id)
-    if row is None or reader.tenant_id not in (None, row.tenant_id):
-        raise NotFound("There is no such login.")
-    return cast(
-        "Login", row
-    )  # a row of the columns that are looked at: to make a mapped object of it costs as much again
+    return {login_id: _as_login(row) for login_id, row in core.read_rows(_SHOWN_ROW, login_ids).items()}
 
 
 def show_login(
@@ -239,6 +233,18 @@ def _attempts_left(login: Login) -> int:
     if login.status == "code_required":
         return int((login.code or {}).get("attempts_left", 0))
     return login.password_attempts_left or 0
+
+
+def _read_row(core: Core, login_id: str, reader: Reader) -> Login:
+    row = core.read_row(_SHOWN_ROW, login_id)
+    if row is None or reader.tenant_id not in (None, row.tenant_id):
+        raise NotFound("There is no such login.")
+    return _as_login(row)
+
+
+def _as_login(row: Row[*tuple[Any, ...]]) -> Login:
+    """A row of the columns that are looked at, as what it stands for: to make a mapped object of it costs as much again."""
+    return cast("Login", row)
 
 
 def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:

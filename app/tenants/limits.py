@@ -85,16 +85,25 @@ class QuotaState(NamedTuple):
     reset_seconds: int
 
 
-class _Call(NamedTuple):
-    """What one call counts against, and the key of what it reads on the way, if anything."""
+class Call(NamedTuple):
+    """What a call counts against, the narrowest first, and the key of a value of Redis that it wants to know, if any."""
 
     quotas: tuple[Quota, ...]
     key: str | None = None
 
 
-class _Reply(NamedTuple):
-    states: list[QuotaState]
-    value: bytes | None
+class Counted(NamedTuple):
+    """What came of a call.
+
+    Args:
+        state: with the quota that has the least left; None: it is not known, because Redis is away.
+        refused: set if one was used up: that one and those after it were not charged.
+        value: what it wanted to know; None: there is none, or it is not known.
+    """
+
+    state: QuotaState | None
+    refused: QuotaUsedUp | None = None
+    value: bytes | None = None
 
 
 class Limits:
@@ -125,30 +134,26 @@ class Limits:
             RateLimited: one is used up; that one and those after it are not charged.
             Unavailable: Redis is away.
         """
-        return _narrowest(self._ask(_Call(quotas)).states)
-
-    def hit_if_known_and_read(self, *quotas: Quota, key: str) -> tuple[QuotaState | None, bytes | None]:
-        """As ``hit_if_known``, and the value of a key of Redis; None: there is none, or Redis is away.
-
-        Raises:
-            RateLimited: as ``hit``.
-        """
         try:
-            reply = self._ask(_Call(quotas, key))
-        except Unavailable:
-            return None, None
-        return _narrowest(reply.states), reply.value
-
-    def _ask(self, call: _Call) -> _Reply:
-        try:
-            return self._hits.ask(call)
+            counted = self._hits.ask(Call(quotas))
         except RedisError as exc:
             raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
+        if counted.refused is not None:
+            raise counted.refused
+        assert counted.state is not None
+        return counted.state
 
-    def _hit_all(self, calls: list[_Call]) -> list[_Reply]:
+    def hit_all_if_known(self, calls: list[Call]) -> list[Counted]:
+        """Count many calls, as ``hit_if_known`` does, in one round trip."""
+        try:
+            return self._hit_all(calls)
+        except RedisError:
+            return [Counted(None)] * len(calls)
+
+    def _hit_all(self, calls: list[Call]) -> list[Counted]:
         asked = [(number, quota) for number, call in enumerate(calls) for quota in call.quotas]
         read = [call.key for call in calls if call.key is not None]
-        counted, found = self._script(
+        states, values = self._script(
             keys=[*(f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked), *read],
             args=[
                 argument
@@ -156,21 +161,22 @@ class Limits:
                 for argument in (number, quota.amount, quota.window_seconds * _MICROSECONDS)
             ],
         )
-        answer, values = iter(counted), iter(found)
+        of_quotas, found = iter(states), iter(values)
         return [
-            _Reply(
-                [QuotaState(quota, next(answer), _whole_seconds(next(answer))) for quota in call.quotas],
-                None if call.key is None else next(values),
+            _counted(
+                [QuotaState(quota, next(of_quotas), _whole_seconds(next(of_quotas))) for quota in call.quotas],
+                None if call.key is None else next(found),
             )
             for call in calls
         ]
 
 
-def _narrowest(states: list[QuotaState]) -> QuotaState:
-    for state in states:
-        if state.remaining < 0:
-            raise QuotaUsedUp(state._replace(remaining=0))
-    return min(states, key=lambda state: state.remaining)
+def _counted(states: list[QuotaState], value: bytes | None) -> Counted:
+    narrowest = min(states, key=lambda state: state.remaining)
+    if narrowest.remaining >= 0:
+        return Counted(narrowest, value=value)
+    used_up = next(state for state in states if state.remaining < 0)
+    return Counted(None, refused=QuotaUsedUp(used_up._replace(remaining=0)))
 
 
 def _whole_seconds(microseconds: int) -> int:
