@@ -22,6 +22,7 @@ from werkzeug.wsgi import ClosingIterator
 from app.clock import utc_now
 from app.errors import AppError, Unavailable
 from app.logins.service import read_shown_rows, show_login
+from app.logs import get_logger
 from app.models import Login
 from app.redis_state import login_qr_key
 from app.tenants.keys import Caller
@@ -37,6 +38,8 @@ from web.rate_headers import rate_headers
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Wsgi = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_log = get_logger(__name__)
 
 ROUTE = "/v1/logins/<id:login_id>"
 
@@ -89,17 +92,28 @@ class Polls:
         if caller is None or "logins" not in caller.scopes:
             return self._app(environ, start_response)
         environ[BEGUN] = begun = begin_request(environ, {"login_id": path[1]})
-        found = self._finds.ask(_Poll(path[1], caller))
-        if found.login is None:
-            environ[CHARGED] = found.counted.refused or found.counted.state
-            return self._app(environ, start_response)  # which says what is wrong
-        return self._answer(environ, start_response, caller, begun, found.counted.state, self._show(found))
+        shown = self._find_and_show(environ, _Poll(path[1], caller))
+        if shown is None:
+            return self._app(environ, start_response)  # which meets the same, and says what is wrong
+        return self._answer(environ, start_response, caller, begun, shown)
 
     def _recognise(self, environ: Environ) -> Caller | None:
         key = _KEY.fullmatch(environ.get("HTTP_AUTHORIZATION", ""))
         try:
             return key and self._of.known_keys.remembered(key=key[1], address=environ.get("REMOTE_ADDR"))
         except AppError:
+            return None
+
+    def _find_and_show(self, environ: Environ, poll: _Poll) -> _Kept | None:
+        """What is to be answered; None if something is wrong. Notes in the environ that the poll was counted."""
+        try:
+            found = self._finds.ask(poll)
+            environ[CHARGED] = found.counted.refused or found.counted.state
+            return None if found.login is None else self._show(found.login, found.counted.value)
+        except AppError:
+            return None
+        except Exception as exc:  # noqa: BLE001  # a fault of ours is one caller's 500 on Flask's way, where those are counted
+            _log.error("poll.failed", exc_info=exc)
             return None
 
     def _find_all(self, polls: list[_Poll]) -> list[_Found]:
@@ -116,9 +130,7 @@ class Polls:
             for poll, each in zip(polls, counted, strict=True)
         ]
 
-    def _show(self, found: _Found) -> _Kept:
-        login, sealed_token = found.login, found.counted.value
-        assert login is not None
+    def _show(self, login: Login, sealed_token: bytes | None) -> _Kept:
         kept = self._kept.get(login.id)
         if (
             kept is not None
@@ -144,9 +156,9 @@ class Polls:
         start_response: StartResponse,
         caller: Caller,
         begun: Begun,
-        standing: QuotaState | None,
         shown: _Kept,
     ) -> Iterable[bytes]:
+        standing: QuotaState | None = environ[CHARGED]
         headers = [
             ("Content-Length", str(len(shown.body))),
             ("X-Request-Id", begun.request_id),
