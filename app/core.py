@@ -14,7 +14,16 @@ import redis
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Engine
 
-from app.database import ReadRow, Transaction, make_engine, make_read_row, make_transaction, make_unpooled_engine
+from app.database import (
+    ReadRow,
+    ReadRows,
+    Transaction,
+    make_engine,
+    make_read_row,
+    make_read_rows,
+    make_transaction,
+    make_unpooled_engine,
+)
 from app.dispatch import Dispatch
 from app.metrics import Metrics, make_metrics
 from app.redis_state import ReadValue, make_read_value, make_redis
@@ -35,6 +44,7 @@ class Core:
     engine: Engine
     transaction: Transaction
     read_row: ReadRow
+    read_rows: ReadRows
     redis: redis.Redis
     read_value: ReadValue
     metrics: Metrics
@@ -73,6 +83,7 @@ def build_core(
         engine=engine,
         transaction=transaction,
         read_row=make_read_row(engine, alone=alone),
+        read_rows=make_read_rows(alone),
         redis=client,
         read_value=make_read_value(client),
         metrics=metrics,

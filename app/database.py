@@ -40,6 +40,9 @@ Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 ReadRow = Callable[[Select[*tuple[Any, ...]], str | bytes], Row[*tuple[Any, ...]] | None]
 """Reads a row by its key, which is the statement's first column: in one round trip, and as few for many who ask at once."""
 
+ReadRows = Callable[[Select[*tuple[Any, ...]], list[str]], dict[str, Row[*tuple[Any, ...]]]]
+"""Reads rows by their keys, as ``ReadRow``; those that there are, by key."""
+
 KEYS = any_(bindparam("keys", type_=ARRAY(Text)))
 BYTES_KEYS = any_(bindparam("keys", type_=ARRAY(LargeBinary)))
 """What a statement for ``ReadRow`` compares its key with: a text, or bytes."""
@@ -175,6 +178,23 @@ def make_transaction(engine: Engine) -> Transaction:
             yield db
 
     return transaction
+
+
+def make_read_rows(alone: Engine) -> ReadRows:
+    """Make reads of many rows, of what is committed.
+
+    Args:
+        alone: its connections commit by themselves.
+
+    Raises (when called):
+        Unavailable: PostgreSQL cannot be reached.
+    """
+
+    def read_rows(statement: Select[*tuple[Any, ...]], keys: list[str]) -> dict[str, Row[*tuple[Any, ...]]]:
+        with unavailable_when_away(), alone.connect() as connection:
+            return {row[0]: row for row in connection.execute(statement, {"keys": keys})}
+
+    return read_rows
 
 
 def make_read_row(engine: Engine, *, alone: Engine) -> ReadRow:

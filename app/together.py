@@ -7,6 +7,7 @@ answer to come, and is then asked for together with all the others that wait. ``
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -71,6 +72,7 @@ class Together(Generic[Question, Answer]):
 
     def _lead(self) -> None:
         """Answer all who wait, oneself among them, and let the first of those who came meanwhile go on."""
+        time.sleep(0)
         with self._lock:
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         try:

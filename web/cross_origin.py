@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, request
 
 from web.auth import Access
 
-_ANSWER = {
+ANSWER_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Date, ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
 }
@@ -30,7 +30,7 @@ def _add(response: Response) -> Response:
     view = current_app.view_functions.get(request.endpoint or "")
     access: Access | None = getattr(view, "access", None)
     if access is not None and access.login_secret:
-        response.headers.update(_ANSWER)
+        response.headers.update(ANSWER_HEADERS)
         if request.method == "OPTIONS":
             response.headers.update(_PREFLIGHT)
     return response

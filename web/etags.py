@@ -13,7 +13,7 @@ from web.auth import Access
 
 # A login's answer shows a login token: no cache keeps that, a caller may.
 _NEVER_STORED = "logins"
-_CONDITIONS = {
+CONDITIONS = {
     "HTTP_IF_NONE_MATCH",
     "HTTP_IF_MATCH",
     "HTTP_IF_MODIFIED_SINCE",
@@ -36,6 +36,6 @@ def _add(response: Response) -> Response:
     response.add_etag()
     if request.blueprint != _NEVER_STORED:
         response.headers["Cache-Control"] = "private, no-cache"
-    if _CONDITIONS & request.environ.keys():
+    if CONDITIONS & request.environ.keys():
         response.make_conditional(request)
     return response

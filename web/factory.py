@@ -27,6 +27,7 @@ from web.observe import install_observation
 from web.openapi import SECURITY_SCHEMES, install_openapi
 from web.parsing import install_parsing
 from web.parts import Parts, keep_parts
+from web.polls import Polls
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
 from web.stream_caps import StreamCaps
@@ -71,12 +72,15 @@ def create_app(settings: Settings | None = None) -> APIFlask:
     app.config.update(_config(settings))
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = app.json.ensure_ascii = False
-    keep_parts(app.extensions, _build_parts(core))
+    built = _build_parts(core)
+    keep_parts(app.extensions, built)
     install_observation(app)
     if provider is not None:
         from web.tracing import trace_requests
 
         trace_requests(app, provider, core)
+    else:  # who traces wants spans, and those are Flask's
+        app.wsgi_app = Polls(app.wsgi_app, built)  # type: ignore[method-assign]
     install_parsing(app)
     install_problems(app)
     install_etags(app)

@@ -20,11 +20,14 @@ from flask import request
 from app.keyed_hash import keyed_hash
 from app.logins.service import Reader
 from app.tenants.keys import Caller
-from app.tenants.limits import Quota
+from app.tenants.limits import Quota, QuotaState, QuotaUsedUp
 from web.parts import parts
 from web.rate_headers import remember_quota
 
 Limit = Literal["by method", "reads", "opens", "changes", "lease", "own"]
+
+CHARGED = "latchkey.charged"
+"""In the environ of a request that was counted before Flask saw it: what came of that."""
 
 _LEASE_CALLS_PER_MINUTE = 60
 _HOUR_SECONDS = 3600
@@ -47,11 +50,13 @@ def charge(limit: Limit, *, caller: Caller | None, reader: Reader | None, argume
         limit = "reads" if request.method in ("GET", "HEAD") else "changes"
     if limit == "own":
         return
+    if CHARGED in request.environ:
+        _take_over(request.environ[CHARGED])
+        return
     if limit == "lease":
         quotas = [Quota("lease-calls", str(arguments["lease_id"]), _LEASE_CALLS_PER_MINUTE)]
     elif caller is not None:
-        amount = _amount(limit)
-        quotas = [Quota(f"{limit}-per-key", caller.key_id, amount), Quota(limit, caller.tenant_id, amount)]
+        quotas = [*quotas_of_key(limit, caller, _amount(limit))]
     else:
         assert reader is not None
         assert reader.client_secret is not None
@@ -62,6 +67,18 @@ def charge(limit: Limit, *, caller: Caller | None, reader: Reader | None, argume
     state = limits.hit(*quotas) if limit == "opens" else limits.hit_if_known(*quotas)
     if state is not None:
         remember_quota(state)
+
+
+def quotas_of_key(limit: Limit, caller: Caller, amount: int) -> tuple[Quota, Quota]:
+    """What a call with an API key counts against."""
+    return Quota(f"{limit}-per-key", caller.key_id, amount), Quota(limit, caller.tenant_id, amount)
+
+
+def _take_over(outcome: QuotaState | QuotaUsedUp | None) -> None:
+    if isinstance(outcome, QuotaUsedUp):
+        raise outcome
+    if outcome is not None:
+        remember_quota(outcome)
 
 
 def charge_code(phone: str) -> None:

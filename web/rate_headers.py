@@ -23,7 +23,15 @@ def install_rate_headers(app: Flask) -> None:
 def _add(response: Response) -> Response:
     standing: QuotaState | None = g.get("standing")
     if standing is not None:
-        quota = standing.quota
-        response.headers["RateLimit-Policy"] = f'"{quota.name}";q={quota.amount};w={quota.window_seconds}'
-        response.headers["RateLimit"] = f'"{quota.name}";r={standing.remaining};t={standing.reset_seconds}'
+        for name, value in rate_headers(standing):
+            response.headers[name] = value
     return response
+
+
+def rate_headers(standing: QuotaState) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The headers that tell where a caller stands."""
+    quota = standing.quota
+    return (
+        ("RateLimit-Policy", f'"{quota.name}";q={quota.amount};w={quota.window_seconds}'),
+        ("RateLimit", f'"{quota.name}";r={standing.remaining};t={standing.reset_seconds}'),
+    )

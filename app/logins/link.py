@@ -20,7 +20,8 @@ from telethon.tl.types import InputUserSelf, UpdateLoginToken
 
 from app.logins.endings import LoginFailed
 from app.logins.owned import OwnedLogin
-from app.sessions.claim import Account, account_of
+from app.sessions.claim import Account
+from app.sessions.whose import account_of
 from app.settings import DataCentre
 from app.telegram.calls import PacedCaller
 from app.telegram.connection import TELEGRAM_DC, TelegramConnection

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from redis.exceptions import RedisError
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
@@ -24,7 +24,14 @@ from app.logins.store import end_from_outside, get_login
 from app.logins.typed import normalize_code
 from app.logins.view import SHOWN_COLUMNS, AccountView, LoginView, QRView, view_login
 from app.models import Login, TelegramSession
-from app.redis_state import INBOX_CHANNEL, LOGIN_CHANNEL, encode_inbox_hint, encode_login_hint, login_qr_key
+from app.redis_state import (
+    INBOX_CHANNEL,
+    LOGIN_CHANNEL,
+    ReadValue,
+    encode_inbox_hint,
+    encode_login_hint,
+    login_qr_key,
+)
 from app.vault.keyring import KeyRing
 
 SECRET_LIFE_AFTER_END = timedelta(hours=1)
@@ -96,15 +103,27 @@ def find_readable(db: DatabaseSession, *, login_id: str, reader: Reader) -> Logi
     return _readable(get_login(db, login_id=login_id, tenant_id=tenant_id), reader, tenant_id=tenant_id)
 
 
-def show_login(core: Core, login: Login, *, reader: Reader | None = None) -> LoginView:
+def read_shown_rows(core: Core, login_ids: list[str]) -> dict[str, Login]:
+    """Read what ``show_login`` looks at, of those logins that there are; who may look is for the caller to check.
+
+    Raises:
+        Unavailable: the database is away.
+    """
+    return {login_id: _as_login(row) for login_id, row in core.read_rows(_SHOWN_ROW, login_ids).items()}
+
+
+def show_login(
+    core: Core, login: Login, *, reader: Reader | None = None, read_value: ReadValue | None = None
+) -> LoginView:
     """Show a row with its current QR code, if it has one. The caller has checked who looks.
 
     Args:
         reader: who; what is the tenant's own business is not shown to whoever has the login's secret. None: the tenant.
+        read_value: reads the sealed token from Redis; None: the core's.
     """
     shown = view_login(
         login,
-        qr=_current_qr(core, login) if login.status == "waiting_for_scan" else None,
+        qr=_current_qr(core, login, read_value or core.read_value) if login.status == "waiting_for_scan" else None,
         account=_connected_account(core, login) if login.session_id is not None else None,
     )
     if reader is not None and reader.client_secret is not None:
@@ -220,9 +239,12 @@ def _read_row(core: Core, login_id: str, reader: Reader) -> Login:
     row = core.read_row(_SHOWN_ROW, login_id)
     if row is None or reader.tenant_id not in (None, row.tenant_id):
         raise NotFound("There is no such login.")
-    return cast(
-        "Login", row
-    )  # a row of the columns that are looked at: to make a mapped object of it costs as much again
+    return _as_login(row)
+
+
+def _as_login(row: Row[*tuple[Any, ...]]) -> Login:
+    """A row of the columns that are looked at, as what it stands for: to make a mapped object of it costs as much again."""
+    return cast("Login", row)
 
 
 def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
@@ -238,9 +260,9 @@ def _readable(login: Login, reader: Reader, *, tenant_id: str | None) -> Login:
     return login
 
 
-def _current_qr(core: Core, login: Login) -> QRView | None:
+def _current_qr(core: Core, login: Login, read_value: ReadValue) -> QRView | None:
     try:
-        value = core.read_value(login_qr_key(login.id))
+        value = read_value(login_qr_key(login.id))
     except RedisError:
         return None  # the next publication brings it back
     if value is None:

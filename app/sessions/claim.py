@@ -6,10 +6,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, exists, insert, or_, select, text, update
 from sqlalchemy.orm import Session as DatabaseSession
-from telethon.tl.types import User
 
 from app.clock import utc_now
-from app.errors import Transient
 from app.ids import new_id
 from app.models import TelegramSession
 from app.sessions.events import queue_session_event
@@ -47,18 +45,6 @@ class Claimed(NamedTuple):
 
     session_id: str
     replaced_id: str | None
-
-
-def account_of(users: Any) -> Account:
-    """Read what ``users.getUsers`` says about ourselves.
-
-    Raises:
-        Transient: it says nothing: no user, or an empty one.
-    """
-    user = next(iter(users), None)
-    if not isinstance(user, User):
-        raise Transient("Telegram did not say who is logged in.")
-    return Account(telegram_user_id=int(user.id), username=user.username, first_name=user.first_name, phone=user.phone)
 
 
 def claim_session(

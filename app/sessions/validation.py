@@ -32,7 +32,7 @@ from app.clock import utc_now
 from app.core import Core
 from app.errors import AppError, FloodWait, SealBroken, Transient, Unavailable
 from app.logs import get_logger
-from app.sessions.claim import Account, account_of
+from app.sessions.claim import Account
 from app.sessions.ghosts import end_ghosts, is_due
 from app.sessions.holding import HeldSession, HoldLost, claim_auth_key, release_session
 from app.sessions.locating import locate_session
@@ -49,6 +49,7 @@ from app.sessions.verdicts import (
     refuse_import,
 )
 from app.sessions.visit import Visit
+from app.sessions.whose import account_of
 from app.telegram.data_centres import AddressUnknown
 from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.process import TelegramParts

@@ -29,7 +29,7 @@ from flint import fmpz
 from telethon.crypto import AES, AuthKey, Factorization
 from telethon.errors import SecurityError
 
-AUTH_KEY_BYTES = 256
+from app.telegram.string_sessions import AUTH_KEY_BYTES
 
 _PQ_BITS = 63
 _PRIME_BITS = 2048

@@ -26,11 +26,12 @@ from telethon.tl.functions import (
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre
-from app.telegram.errors import AnswerTimeout, ConnectionLost, translate
+from app.telegram.errors import AnswerTimeout, ConnectionLost
 from app.telegram.identity import ApiIdentity, parse_proxy
 from app.telegram.sending import DirectSender, DirectTcpFull
 from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
+from app.telegram.translation import translate
 from app.timers import TimeIsUp, within
 
 CONNECT_SECONDS = 10.0

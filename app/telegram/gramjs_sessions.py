@@ -13,10 +13,9 @@ import base64
 import struct
 
 from app.settings import DataCentre
-from app.telegram.arithmetic import AUTH_KEY_BYTES
 from app.telegram.base64_text import read_base64
 from app.telegram.data_centres import NumberedDataCentre
-from app.telegram.string_sessions import plain_address
+from app.telegram.string_sessions import AUTH_KEY_BYTES, plain_address
 
 _VERSION = "1"
 _HEAD, _PORT = struct.Struct(">BH"), struct.Struct(">H")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import DataCentre
-from app.telegram.arithmetic import AUTH_KEY_BYTES
 from app.telegram.data_centres import NumberedDataCentre, is_telegrams
 from app.telegram.session_formats import ReadSession
+from app.telegram.string_sessions import AUTH_KEY_BYTES
 
 _LOCK_SECONDS = 5.0
 

@@ -1,16 +1,26 @@
-"""Telethon string sessions: an auth key and the data centre that knows it, as one line of text."""
+"""Telethon string sessions: an auth key and the data centre that knows it, as one line of text.
+
+The layout, big-endian, as padded base64 for URLs behind the digit 1:
+
+    dc_id u8 · address 4 or 16 · port u16 · auth key 256
+
+Written and read here and not by Telethon, whose modules take a third of the time that the web process has to start.
+"""
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import socket
-
-from telethon.crypto import AuthKey
-from telethon.sessions import StringSession
+import struct
 
 from app.settings import DataCentre
-from app.telegram.arithmetic import AUTH_KEY_BYTES
 from app.telegram.errors import ConnectionLost
+
+AUTH_KEY_BYTES = 256
+
+_VERSION = "1"
+_LAYOUTS = {each.size: each for each in (struct.Struct(">B4sH256s"), struct.Struct(">B16sH256s"))}
 
 
 def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
@@ -19,10 +29,12 @@ def make_string_session(*, auth_key: bytes, data_centre: DataCentre) -> str:
     Raises:
         ConnectionLost: the host name has no address.
     """
-    session = StringSession()
-    session.set_dc(data_centre.dc_id, _address_of(data_centre.host), data_centre.port)
-    session.auth_key = AuthKey(auth_key)
-    return str(session.save())
+    address = ipaddress.ip_address(_address_of(data_centre.host)).packed
+    layout = struct.Struct(f">B{len(address)}sH256s")
+    return (
+        _VERSION
+        + base64.urlsafe_b64encode(layout.pack(data_centre.dc_id, address, data_centre.port, auth_key)).decode()
+    )
 
 
 def _address_of(host: str) -> str:
@@ -67,14 +79,18 @@ def read_string_session(text: str) -> tuple[bytes, DataCentre]:
     Raises:
         ValueError: it is not one.
     """
+    if not text.startswith(_VERSION):
+        raise ValueError("not a Telethon string session: another version")
     try:
-        session = StringSession(text)
-        address = plain_address(session.server_address)
-        key: bytes = session.auth_key.key
-    except Exception as exc:
-        raise ValueError("not a Telethon string session") from exc
-    if not (session.dc_id > 0 and 0 < session.port < 65536):
+        raw = base64.urlsafe_b64decode(text.removeprefix(_VERSION))
+    except ValueError:
+        # ``from None``: the exception quotes what was read.
+        raise ValueError("not a Telethon string session: not base64") from None
+    if len(raw) not in _LAYOUTS:
+        raise ValueError("not a Telethon string session: no layout is that long")
+    dc_id, address, port, auth_key = _LAYOUTS[len(raw)].unpack(raw)
+    if dc_id == 0 or port == 0:
         raise ValueError("not a Telethon string session: its data centre or port is 0")
-    if len(key) != AUTH_KEY_BYTES:
-        raise ValueError("not a Telethon string session: its auth key is not 256 bytes long")
-    return key, DataCentre(dc_id=session.dc_id, host=str(address), port=session.port)
+    if not any(auth_key):
+        raise ValueError("not a Telethon string session: it has no auth key")
+    return auth_key, DataCentre(dc_id=dc_id, host=str(plain_address(str(ipaddress.ip_address(address)))), port=port)

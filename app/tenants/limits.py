@@ -1,5 +1,5 @@
 """Rate limits: sliding windows in Redis, counted by the server's clock; all quotas of a call, and of calls that come together,
-in one atomic script.
+in one atomic script. What a call wants to know of Redis besides is read on the same way.
 
 A window begins with its first hit. What was counted in the window before it weighs as much as of that window is still in sight.
 
@@ -23,8 +23,9 @@ _MICROSECONDS = 1_000_000
 _HIT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local answer, refused = {}, {}
-for number, key in ipairs(KEYS) do
+local answer, refused, quotas, values = {}, {}, #ARGV / 3, {}
+for number = 1, quotas do
+    local key = KEYS[number]
     local call, amount, window = ARGV[3 * number - 2], tonumber(ARGV[3 * number - 1]), tonumber(ARGV[3 * number])
     local kept = redis.call('HMGET', key, 'began', 'count', 'before')
     local began, count, before = tonumber(kept[1]) or now, tonumber(kept[2]) or 0, tonumber(kept[3]) or 0
@@ -50,11 +51,15 @@ for number, key in ipairs(KEYS) do
     table.insert(answer, math.ceil(reset))
     refused[call] = not allowed
 end
-return answer
+if #KEYS > quotas then
+    values = redis.call('MGET', unpack(KEYS, quotas + 1))
+end
+return {answer, values}
 """
-"""Takes one from each quota, until one of its call is used up. KEYS: the quotas; ARGV: each one's call, amount, microseconds.
+"""Takes one from each quota, until one of its call is used up. KEYS: the quotas, then values to be read; ARGV: each one's call,
+amount, microseconds.
 
-Answers for each: what is left (-1: nothing was taken), and in how many microseconds there is more.
+Answers for each quota: what is left (-1: nothing was taken), and in how many microseconds there is more; then the values.
 """
 
 
@@ -78,6 +83,27 @@ class QuotaState(NamedTuple):
     quota: Quota
     remaining: int
     reset_seconds: int
+
+
+class Call(NamedTuple):
+    """What a call counts against, the narrowest first, and the key of a value of Redis that it wants to know, if any."""
+
+    quotas: tuple[Quota, ...]
+    key: str | None = None
+
+
+class Counted(NamedTuple):
+    """What came of a call.
+
+    Args:
+        state: with the quota that has the least left; None: it is not known, because Redis is away.
+        refused: set if one was used up: that one and those after it were not charged.
+        value: what it wanted to know; None: there is none, or it is not known.
+    """
+
+    state: QuotaState | None
+    refused: QuotaUsedUp | None = None
+    value: bytes | None = None
 
 
 class Limits:
@@ -109,27 +135,48 @@ class Limits:
             Unavailable: Redis is away.
         """
         try:
-            states = self._hits.ask(quotas)
+            counted = self._hits.ask(Call(quotas))
         except RedisError as exc:
             raise Unavailable("Rate limits cannot be checked right now; try again.") from exc
-        for state in states:
-            if state.remaining < 0:
-                raise QuotaUsedUp(state._replace(remaining=0))
-        return min(states, key=lambda state: state.remaining)
+        if counted.refused is not None:
+            raise counted.refused
+        assert counted.state is not None
+        return counted.state
 
-    def _hit_all(self, calls: list[tuple[Quota, ...]]) -> list[list[QuotaState]]:
-        asked = [(number, quota) for number, quotas in enumerate(calls) for quota in quotas]
-        answer = iter(
-            self._script(
-                keys=[f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked],
-                args=[
-                    argument
-                    for number, quota in asked
-                    for argument in (number, quota.amount, quota.window_seconds * _MICROSECONDS)
-                ],
-            )
+    def hit_all_if_known(self, calls: list[Call]) -> list[Counted]:
+        """Count many calls, as ``hit_if_known`` does, in one round trip."""
+        try:
+            return self._hit_all(calls)
+        except RedisError:
+            return [Counted(None)] * len(calls)
+
+    def _hit_all(self, calls: list[Call]) -> list[Counted]:
+        asked = [(number, quota) for number, call in enumerate(calls) for quota in call.quotas]
+        read = [call.key for call in calls if call.key is not None]
+        states, values = self._script(
+            keys=[*(f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked), *read],
+            args=[
+                argument
+                for number, quota in asked
+                for argument in (number, quota.amount, quota.window_seconds * _MICROSECONDS)
+            ],
         )
-        return [[QuotaState(quota, next(answer), _whole_seconds(next(answer))) for quota in quotas] for quotas in calls]
+        of_quotas, found = iter(states), iter(values)
+        return [
+            _counted(
+                [QuotaState(quota, next(of_quotas), _whole_seconds(next(of_quotas))) for quota in call.quotas],
+                None if call.key is None else next(found),
+            )
+            for call in calls
+        ]
+
+
+def _counted(states: list[QuotaState], value: bytes | None) -> Counted:
+    narrowest = min(states, key=lambda state: state.remaining)
+    if narrowest.remaining >= 0:
+        return Counted(narrowest, value=value)
+    used_up = next(state for state in states if state.remaining < 0)
+    return Counted(None, refused=QuotaUsedUp(used_up._replace(remaining=0)))
 
 
 def _whole_seconds(microseconds: int) -> int:

@@ -8,7 +8,8 @@ from telethon.tl.functions.auth import SignInRequest
 from telethon.tl.types import RpcError
 
 from app.errors import AppError, FloodWait, Transient
-from app.telegram.errors import MigrateTo, NotAuthorized, TelegramRefused, translate
+from app.telegram.errors import MigrateTo, NotAuthorized, TelegramRefused
+from app.telegram.translation import translate
 
 
 def meaning(code: int, message: str) -> AppError:
