@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import insert
@@ -10,6 +11,23 @@ from sqlalchemy.orm import Session as DatabaseSession
 from app.models import AuditEvent
 
 _ADD = insert(AuditEvent.__table__).inline()  # type: ignore[arg-type]  # it is a Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An audit row to be added; its fields are ``record_event``'s arguments."""
+
+    tenant_id: str | None
+    actor: str
+    action: str
+    subject: str
+    reason: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def record_events(db: DatabaseSession, *events: Event) -> None:
+    """Add audit rows to the caller's transaction, in one statement and in this order."""
+    db.connection().execute(_ADD.values([vars(event) for event in events]))
 
 
 def record_event(

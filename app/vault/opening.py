@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import Conflict, NotFound
 from app.models import TelegramSession
-from app.vault.audit import record_event
+from app.vault.audit import Event, record_event, record_events
 from app.vault.keyring import KeyRing
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
@@ -67,8 +67,20 @@ def open_session(
     return session_string
 
 
-def open_locked_session(db: DatabaseSession, *, keyring: KeyRing, row: TelegramSession, actor: str, reason: str) -> str:
+def open_locked_session(
+    db: DatabaseSession,
+    *,
+    keyring: KeyRing,
+    row: TelegramSession,
+    actor: str,
+    reason: str,
+    details: dict[str, Any] | None = None,
+    also: tuple[Event, ...] = (),
+) -> str:
     """As ``open_session``, for a row as the statement returned it that locked it in this very transaction.
+
+    Args:
+        also: further events for the audit, after that of the opening.
 
     Raises:
         Conflict, SealBroken, KeyNotAtHand: see there.
@@ -76,7 +88,15 @@ def open_locked_session(db: DatabaseSession, *, keyring: KeyRing, row: TelegramS
     session_string = _open(
         keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed
     )
-    record_event(db, tenant_id=row.tenant_id, actor=actor, action="session.opened", subject=row.id, reason=reason)
+    opened = Event(
+        tenant_id=row.tenant_id,
+        actor=actor,
+        action="session.opened",
+        subject=row.id,
+        reason=reason,
+        details=details or {},
+    )
+    record_events(db, opened, *also)
     return session_string
 
 
