@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Insert, bindparam, cast, insert, select, union_all
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.models import AuditEvent
@@ -27,7 +28,19 @@ class Event:
 
 def record_events(db: DatabaseSession, *events: Event) -> None:
     """Add audit rows to the caller's transaction, in one statement and in this order."""
-    db.connection().execute(_ADD.values([vars(event) for event in events]))
+    values = {f"{name}_{number}": value for number, each in enumerate(events) for name, value in vars(each).items()}
+    db.connection().execute(_adding(len(events)), values)
+
+
+@cache
+def _adding(number: int) -> Insert:
+    """The statement that adds so many rows: made and compiled once, which a list of ``VALUES`` would be each time."""
+    columns = [AuditEvent.__table__.c[name] for name in Event.__dataclass_fields__]
+    rows = (
+        select(*(cast(bindparam(f"{column.name}_{row}", type_=column.type), column.type) for column in columns))
+        for row in range(number)
+    )
+    return insert(AuditEvent).from_select(columns, union_all(*rows), include_defaults=False)
 
 
 def record_event(
