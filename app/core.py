@@ -18,11 +18,13 @@ from app.database import (
     ReadRow,
     ReadRows,
     Transaction,
+    WriteRow,
     make_engine,
     make_read_row,
     make_read_rows,
     make_transaction,
     make_unpooled_engine,
+    make_write_row,
 )
 from app.dispatch import Dispatch
 from app.metrics import Metrics, make_metrics
@@ -45,6 +47,7 @@ class Core:
     transaction: Transaction
     read_row: ReadRow
     read_rows: ReadRows
+    write_row: WriteRow
     redis: redis.Redis
     read_value: ReadValue
     metrics: Metrics
@@ -84,6 +87,7 @@ def build_core(
         transaction=transaction,
         read_row=make_read_row(engine, alone=alone),
         read_rows=make_read_rows(alone),
+        write_row=make_write_row(engine, alone=alone),
         redis=client,
         read_value=make_read_value(client),
         metrics=metrics,

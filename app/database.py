@@ -15,6 +15,7 @@ from sqlalchemy import (
     ARRAY,
     Connection,
     Engine,
+    Executable,
     LargeBinary,
     NullPool,
     Row,
@@ -39,6 +40,9 @@ Transaction = Callable[[], AbstractContextManager[DatabaseSession]]
 
 ReadRow = Callable[[Select[*tuple[Any, ...]], str | bytes], Row[*tuple[Any, ...]] | None]
 """Reads a row by its key, which is the statement's first column: in one round trip, and as few for many who ask at once."""
+
+WriteRow = Callable[..., Row[*tuple[Any, ...]] | None]
+"""Carries out a statement, with its parameters by name, that is a transaction of its own; answers its row, if it has one."""
 
 ReadRows = Callable[[Select[*tuple[Any, ...]], list[str]], dict[str, Row[*tuple[Any, ...]]]]
 """Reads rows by their keys, as ``ReadRow``; those that there are, by key."""
@@ -195,6 +199,28 @@ def make_read_rows(alone: Engine) -> ReadRows:
             return {row[0]: row for row in connection.execute(statement, {"keys": keys})}
 
     return read_rows
+
+
+def make_write_row(engine: Engine, *, alone: Engine) -> WriteRow:
+    """Make single statements that write, in one round trip instead of three.
+
+    Args:
+        engine: whose ``one_transaction`` a writer may be in, which the statement is then a part of.
+        alone: its connections commit by themselves.
+
+    Raises (when called):
+        Unavailable: PostgreSQL cannot be reached.
+    """
+
+    def write_row(statement: Executable, **parameters: object) -> Row[*tuple[Any, ...]] | None:
+        whole = _whole_here.get()
+        with unavailable_when_away():
+            if whole is not None and whole.engine is engine:
+                return whole.connection.execute(statement, parameters).one_or_none()
+            with alone.connect() as connection:
+                return connection.execute(statement, parameters).one_or_none()
+
+    return write_row
 
 
 def make_read_row(engine: Engine, *, alone: Engine) -> ReadRow:

@@ -9,33 +9,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import case, func, literal, or_, select
+from sqlalchemy import Row, Select
 from sqlalchemy.orm import Session as DatabaseSession
 
 from app.clock import utc_now
 from app.core import Core
 from app.errors import Conflict, SealBroken
-from app.models import TelegramSession, Tenant
+from app.ids import new_id
+from app.models import TelegramSession
+from app.sessions.lease_statements import ACQUIRE, USABLE, release, renewal
 from app.sessions.schedule import next_slot
-from app.sessions.store import (
-    database_now,
-    find_session,
-    release_held,
-    take_lease,
-    transaction_now,
-    why_not_free,
-    write_held,
-)
+from app.sessions.store import find_session, why_not_free
 from app.telegram.identity import ApiIdentity, identity_for
 from app.telegram.session_formats import SessionFormat, write_session
 from app.telegram.string_sessions import read_string_session
-from app.vault.audit import record_event
-from app.vault.opening import open_session
+from app.vault.audit import Event, record_event
+from app.vault.opening import open_locked_session
 from app.vault.transact import transact
-
-_USABLE = ("active",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,41 +82,44 @@ def acquire_lease(
     """
 
     def take_and_open(db: DatabaseSession) -> Lease:
-        row = take_lease(
-            db,
-            session_id=session_id,
-            holder=holder,
-            ttl_seconds=ttl_seconds,
-            statuses=_USABLE,
-            conditions=(TelegramSession.tenant_id == tenant_id,),
-            lease_purpose=purpose,
-            lease_api_key_id=api_key_id,
-            last_used_at=database_now(),
+        lease_id = new_id("lse")
+        row = (
+            db.connection()
+            .execute(
+                ACQUIRE,
+                {
+                    "session_id": session_id,
+                    "tenant": tenant_id,
+                    "lease": lease_id,
+                    "holder": holder,
+                    "purpose": purpose,
+                    "api_key": api_key_id,
+                    "life": timedelta(seconds=ttl_seconds),
+                },
+            )
+            .one_or_none()
         )
         if row is None:
-            raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=_USABLE)
-        reason = f"leased to {holder}" + (f": {purpose}" if purpose else "")
-        session_string = open_session(
-            db,
-            keyring=core.keyring,
-            tenant_id=tenant_id,
-            session_id=session_id,
-            actor=actor,
-            reason=reason,
-            details={"holder": holder},
-        )
-        details = {"holder": holder, "lease_id": row.lease_id, "ttl_seconds": ttl_seconds}
-        record_event(
-            db,
+            raise why_not_free(find_session(db, tenant_id=tenant_id, session_id=session_id), statuses=USABLE)
+        session = cast("TelegramSession", row)  # the columns of one that are looked at
+        acquired = Event(
             tenant_id=tenant_id,
             actor=actor,
             action="lease.acquired",
             subject=session_id,
             reason=purpose,
-            details=details,
+            details={"holder": holder, "lease_id": lease_id, "ttl_seconds": ttl_seconds},
         )
-        overrides = db.execute(select(Tenant.telegram).where(Tenant.id == tenant_id)).scalar_one()
-        return _lease(core, row, overrides, session_string, session_format)
+        session_string = open_locked_session(
+            db,
+            keyring=core.keyring,
+            row=session,
+            actor=actor,
+            reason=f"leased to {holder}" + (f": {purpose}" if purpose else ""),
+            details={"holder": holder},
+            also=(acquired,),
+        )
+        return _lease(core, session, row.overrides, session_string, session_format)
 
     try:
         lease = transact(core.transaction, core.keyring, take_and_open)
@@ -187,31 +182,15 @@ def renew_lease(
         NotFound: there is no such session, or it is another tenant's.
         Conflict: ``lease_lost``: it ran out, was given up or taken over, or the session is being revoked.
     """
-    turn = TelegramSession.next_validation_at
-    # One value, not the clock's at each look: a turn that was put off until the lease's end goes along with it.
-    expires_at = transaction_now() + timedelta(seconds=ttl_seconds)
-    put_off = {"next_validation_at": case((turn == TelegramSession.lease_expires_at, expires_at), else_=turn)}
-    with core.transaction() as db:
-        row = write_held(
-            db,
-            session_id=session_id,
-            lease_id=lease_id,
-            conditions=(
-                TelegramSession.tenant_id == tenant_id,
-                TelegramSession.status.in_(_USABLE),
-                TelegramSession.lease_expires_at > database_now(),
-            ),
-            lease_expires_at=expires_at,
-            last_used_at=database_now(),
-            **put_off | _health(core, session_id, healthy),
-        )
-        lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
-        if row is not None:
-            _record(db, row, lease_id, action="lease.renewed", actor=actor)
-    if row is None or row.lease_expires_at is None:
-        _count(core, "lost")
-        assert lost is not None
-        raise lost
+    row = _write(
+        core,
+        renewal(healthy),
+        tenant_id=tenant_id,
+        session_id=session_id,
+        lease_id=lease_id,
+        actor=actor,
+        life=timedelta(seconds=ttl_seconds),
+    )
     _count(core, "renewed")
     return RenewedLease(lease_id=lease_id, fencing_token=row.fencing_token, expires_at=row.lease_expires_at)
 
@@ -234,40 +213,42 @@ def release_lease(
         NotFound: there is no such session, or it is another tenant's.
         Conflict: ``lease_lost``: somebody else took it over, or it was given up already.
     """
-    slot = next_slot(session_id, now=utc_now(), interval_seconds=core.settings.validation_interval_seconds)
-    turn, health = TelegramSession.next_validation_at, _health(core, session_id, healthy)
-    looks_dead = or_(TelegramSession.reported_dead_at.is_not(None), literal(healthy is False))
-    with core.transaction() as db:
-        row = release_held(
-            db,
-            session_id=session_id,
-            lease_id=lease_id,
-            conditions=(TelegramSession.tenant_id == tenant_id,),
-            **health
-            | {
-                "next_validation_at": case(
-                    (turn.is_(None), None),  # it is being revoked
-                    (looks_dead, database_now()),
-                    (literal(healthy is True), slot),
-                    # Its turn came meanwhile, and was put off until this lease would have run out: it is its turn now.
-                    (turn == TelegramSession.lease_expires_at, database_now()),
-                    else_=func.least(turn, slot),
-                )
-            },
-        )
-        lost = None if row else _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
-        if row is not None:
-            _record(db, row, lease_id, action="lease.released", actor=actor)
-    if lost is not None:
-        _count(core, "lost")
-        raise lost
+    _write(core, release(healthy), tenant_id=tenant_id, session_id=session_id, lease_id=lease_id, actor=actor)
     _count(core, "released")
 
 
-def _record(db: DatabaseSession, row: TelegramSession, lease_id: str, *, action: str, actor: str) -> None:
-    record_event(
-        db, tenant_id=row.tenant_id, actor=actor, action=action, subject=row.id, details={"lease_id": lease_id}
+def _write(
+    core: Core,
+    statement: Select[*tuple[Any, ...]],
+    *,
+    tenant_id: str,
+    session_id: str,
+    lease_id: str,
+    actor: str,
+    **parameters: timedelta,
+) -> Row[*tuple[Any, ...]]:
+    """Write under a lease.
+
+    Raises:
+        NotFound, Conflict: see ``renew_lease``.
+    """
+    now = utc_now()
+    row = core.write_row(
+        statement,
+        session_id=session_id,
+        tenant=tenant_id,
+        lease=lease_id,
+        actor=actor,
+        now=now,
+        slot=next_slot(session_id, now=now, interval_seconds=core.settings.validation_interval_seconds),
+        **parameters,
     )
+    if row is None:
+        with core.transaction() as db:
+            lost = _lost(find_session(db, tenant_id=tenant_id, session_id=session_id))
+        _count(core, "lost")
+        raise lost
+    return row
 
 
 def _lease(
@@ -304,23 +285,8 @@ def _in_form(session_string: str, session_format: SessionFormat, *, identity: Ap
     )
 
 
-def _health(core: Core, session_id: str, healthy: bool | None) -> dict[str, Any]:
-    if healthy is None:
-        return {}
-    now, turn = utc_now(), TelegramSession.next_validation_at
-    if not healthy:
-        return {"next_validation_at": now, "reported_dead_at": now}
-    slot = next_slot(session_id, now=now, interval_seconds=core.settings.validation_interval_seconds)
-    # Two words of one holder: the bad one is looked into, whatever came after it.
-    doubted = TelegramSession.reported_dead_at.is_not(None)
-    return {
-        "last_validated_at": case((doubted, TelegramSession.last_validated_at), else_=now),
-        "next_validation_at": case((doubted, turn), else_=slot),
-    }
-
-
 def _lost(row: TelegramSession) -> Conflict:
-    why = "it ran out or was given up" if row.status in _USABLE else f"the session is {row.status}"
+    why = "it ran out or was given up" if row.status in USABLE else f"the session is {row.status}"
     return Conflict(f"This lease is lost: {why}. Disconnect, and acquire a new one.", code="lease_lost")
 
 

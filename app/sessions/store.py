@@ -193,7 +193,7 @@ def release_many(db: DatabaseSession, releases: Collection[Release], *, status: 
                 TelegramSession.lease_id == new.c.lease_id,
                 TelegramSession.status == status,
             )
-            .values(_released(changes | {"next_validation_at": new.c.next_validation_at}))
+            .values(released(changes | {"next_validation_at": new.c.next_validation_at}))
             .returning(TelegramSession.id)
             .execution_options(synchronize_session=False)
         )
@@ -229,7 +229,7 @@ def release_held(
     Returns:
         As ``write_held``.
     """
-    return _write(db, session_id, lease_id, conditions, _released(changes))
+    return _write(db, session_id, lease_id, conditions, released(changes))
 
 
 def find_session(db: DatabaseSession, *, tenant_id: str, session_id: str) -> TelegramSession:
@@ -276,7 +276,8 @@ def not_active(row: TelegramSession) -> Conflict:
     return Conflict(f"This session is {row.status}; it cannot be used.", code="session_not_active")
 
 
-def _released(changes: dict[str, Any]) -> dict[str, Any]:
+def released(changes: dict[str, Any]) -> dict[str, Any]:
+    """The columns that a session is given up with, beside what else changes."""
     waiting = case((TelegramSession.logout_pending, database_now()), else_=TelegramSession.next_logout_at)
     return {"next_logout_at": waiting} | changes | NO_LEASE
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import Conflict, NotFound
 from app.models import TelegramSession
-from app.vault.audit import record_event, record_events
+from app.vault.audit import Event, record_event, record_events, record_of_many
 from app.vault.keyring import KeyRing
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
@@ -87,8 +87,41 @@ def open_locked_sessions(
         for row in rows
     ]
     subjects = [(row.tenant_id, row.id) for row in rows]
-    record_events(db, subjects, actor=actor, action="session.opened", reason=reason)
+    record_of_many(db, subjects, actor=actor, action="session.opened", reason=reason)
     return opened
+
+
+def open_locked_session(
+    db: DatabaseSession,
+    *,
+    keyring: KeyRing,
+    row: TelegramSession,
+    actor: str,
+    reason: str,
+    details: dict[str, Any] | None = None,
+    also: tuple[Event, ...] = (),
+) -> str:
+    """As ``open_session``, for a row as the statement returned it that locked it in this very transaction.
+
+    Args:
+        also: further events for the audit, after that of the opening.
+
+    Raises:
+        Conflict, SealBroken, KeyNotAtHand: see there.
+    """
+    session_string = _open(
+        keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed
+    )
+    opened = Event(
+        tenant_id=row.tenant_id,
+        actor=actor,
+        action="session.opened",
+        subject=row.id,
+        reason=reason,
+        details=details or {},
+    )
+    record_events(db, opened, *also)
+    return session_string
 
 
 def _open(keyring: KeyRing, *, tenant_id: str, session_id: str, key_id: str | None, ciphertext: bytes | None) -> str:
