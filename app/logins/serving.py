@@ -44,6 +44,10 @@ _WAITING = select(func.count()).select_from(
 """How many logins a tenant has under way, ``most`` at most."""
 
 
+_ADD = insert(Login).on_conflict_do_nothing().returning(Login)
+"""Adds a login; made once, with its values as parameters: to make it anew each time takes longer than to add the row."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NewLogin:
     """What the caller asked for, already checked.
@@ -100,7 +104,7 @@ def serve_login(core: Core, db: DatabaseSession, *, tenant_id: str, request: New
                 return Served(joined, fresh=False)
             cancelled += _cancel_live(db, tenant_id, request)
             _check_room(core.settings, db, tenant_id)
-        inserted = db.scalar(insert(Login).values(values).on_conflict_do_nothing().returning(Login))
+        inserted = db.scalar(_ADD, values)
         if inserted is not None:
             _record_start(db, inserted, request)
             return Served(inserted, fresh=True, cancelled=cancelled)
@@ -142,7 +146,7 @@ def _check_room(settings: Settings, db: DatabaseSession, tenant_id: str) -> None
         RateLimited: the tenant has as many logins under way as it may have.
     """
     most = settings.max_waiting_logins
-    if (db.scalar(_WAITING, {"tenant_id": tenant_id, "most": most}) or 0) >= most:
+    if db.connection().execute(_WAITING, {"tenant_id": tenant_id, "most": most}).scalar_one() >= most:
         raise RateLimited(
             f"{most} logins of yours are under way; wait until some have ended, or cancel some.",
             retry_after_seconds=_ROOM_SECONDS,
