@@ -6,7 +6,6 @@ The decorators also say so in the OpenAPI document (``web.openapi`` reads ``acce
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any, NamedTuple, TypeVar
 
@@ -30,7 +29,6 @@ class Access(NamedTuple):
         scope: None: any key will do.
         login_secret: the login's own secret serves as well.
         limit: which of the caller's limits a call counts against; see ``web.limits``.
-        costly: whether few of its calls may be worked on at once; see ``web.room``.
         says: which scopes the view asks for by itself, with ``demand``; a sentence for the OpenAPI document.
     """
 
@@ -38,12 +36,11 @@ class Access(NamedTuple):
     login_secret: bool = False
     limit: Limit = "by method"
     says: str = "Any API key will do."
-    costly: bool = False
 
 
-def needs(scope: Scope, *, limit: Limit = "by method", costly: bool = False) -> Callable[[View], View]:
+def needs(scope: Scope, *, limit: Limit = "by method") -> Callable[[View], View]:
     """Let a view be called with an API key that has a scope; ``current_caller`` says whose."""
-    return _guarded(Access(scope, limit=limit, costly=costly), lambda: _authenticate(scope))
+    return _guarded(Access(scope, limit=limit), lambda: _authenticate(scope))
 
 
 def needs_any_key(says: str = "Any API key will do.") -> Callable[[View], View]:
@@ -92,9 +89,7 @@ def _guarded(access: Access, check: Callable[[], None]) -> Callable[[View], View
             _charge(access.limit, kwargs)
             # A view that counts its calls itself is not asked when its answer is given again.
             on_replay = partial(_charge, "changes" if access.limit == "own" else "own", kwargs)
-            # Not inside: who waits for room holds no connection to the database.
-            with parts().room.taken() if access.costly else nullcontext():
-                return call_once(view, kwargs, on_replay=on_replay)
+            return call_once(view, kwargs, on_replay=on_replay)
 
         checked.access = access  # type: ignore[attr-defined]  # for web.openapi
         return checked  # type: ignore[return-value]  # the same signature, by wraps

@@ -30,7 +30,6 @@ from web.parts import Parts, keep_parts
 from web.polls import Polls
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
-from web.room import Room
 from web.stream_caps import StreamCaps
 from web.views import BLUEPRINTS
 from web.watch import LoginWatch
@@ -117,7 +116,6 @@ def _build_parts(core: Core) -> Parts:
         stream_caps=StreamCaps(core.settings),
         readiness=Readiness(make_checks(core)),
         http_metrics=HttpMetrics(core.registry),
-        room=Room(),
     )
 
 

@@ -12,7 +12,6 @@ from app.tenants.known_keys import KnownKeys
 from app.tenants.limits import Limits
 from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
-from web.room import Room
 from web.stream_caps import StreamCaps
 from web.watch import LoginWatch
 
@@ -31,7 +30,6 @@ class Parts:
     stream_caps: StreamCaps
     readiness: Readiness
     http_metrics: HttpMetrics
-    room: Room
 
 
 def parts() -> Parts:
