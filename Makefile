@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3 || echo python3)
 RUN_DIR ?= .run
-JOBS ?= 3
+JOBS ?= 5
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 
@@ -32,7 +32,7 @@ up: $(INSTALLED) ## Run the whole stack until Ctrl-C (RUN_DIR=.run2 for a second
 	@$(BIN)/python -m devstack up --run-dir $(RUN_DIR)
 
 .PHONY: test
-test: $(INSTALLED) ## Run the whole test suite, three files at a time, for tests wait more than they work (JOBS=n for others, JOBS=0 for one after the other)
+test: $(INSTALLED) ## Run the whole test suite, five files at a time, for tests wait more than they work (JOBS=n for others, JOBS=0 for one after the other)
 	@$(BIN)/python -m pytest -m "not slow and not engines" -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: load

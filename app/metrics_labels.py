@@ -56,7 +56,7 @@ LEASE_OUTCOMES = ("acquired", "renewed", "released", "lost", "session_leased", "
 BACKUP_OUTCOMES = ("backed_up", "erased", "failed", "expired", "verified", "missing", "corrupt", "unavailable")
 KEY_LOG_OUT_OUTCOMES = ("done", "again", "put_off", "given_up")
 WEBHOOK_OUTCOMES = ("delivered", "refused", "redirected", "gone", "timeout", "unreachable", "blocked", "error")
-BACKGROUND_LOOPS = ("keeper.renew", "keeper.listen")
+BACKGROUND_LOOPS = ("keeper.renew", "keeper.listen", "collector")
 PRUNED_TABLES = (
     "idempotency_keys",
     "logins",

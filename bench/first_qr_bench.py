@@ -18,7 +18,7 @@ from bench.throughput_bench import ANY_NUMBER
 from devstack.running import running_stack
 from sandbox.process import start_sandbox
 
-_LOGINS, _RUNS, _WARM = 20, 3, 10
+_LOGINS, _RUNS, _WARM = 12, 3, 10
 _REFILL_SECONDS = 0.3
 """Between two people: a warm connection is made anew meanwhile."""
 

@@ -28,6 +28,8 @@ _STREAMS = 100
 _ROUNDS = 60
 _PAUSE_SECONDS = 0.15
 _VALIDATIONS = 12
+_LOOK_SECONDS = 0.03
+"""Between two looks at whether a validation is done: all of them together stay below what a tenant may read in a minute."""
 
 
 class Tenant:
@@ -121,7 +123,7 @@ def _validate(tenant: Tenant, session_id: str) -> None:
     while time.monotonic() < give_up_at:
         if tenant.call("GET", f"/v1/sessions/{session_id}").json()["last_validated_at"] != before:
             return
-        time.sleep(0.02)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _seconds(work: Callable[[], object]) -> float:

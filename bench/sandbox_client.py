@@ -15,7 +15,7 @@ from logging import getLogger
 from typing import Any
 
 import cryptg
-import gmpy2
+from flint import fmpz
 from telethon import helpers
 from telethon.crypto import AES, AuthKey
 from telethon.extensions import BinaryReader
@@ -57,13 +57,13 @@ class LeanClient:
         nonces = (nonce, offered.server_nonce)
         inner = bytes(types.PQInnerData(offered.pq, p, q, *nonces, new_nonce))
         padded = int.from_bytes(sha1(inner).digest() + inner + os.urandom(235 - len(inner)), "big")
-        encrypted = int(gmpy2.powmod(padded, exponent, modulus)).to_bytes(256, "big")
+        encrypted = int(pow(fmpz(padded), exponent, modulus)).to_bytes(256, "big")
         params = await self._ask(functions.ReqDHParamsRequest(*nonces, p, q, fingerprint, encrypted))
         key, iv = helpers.generate_key_data_from_nonce(offered.server_nonce, new_nonce)
         dh = BinaryReader(AES.decrypt_ige(params.encrypted_answer, key, iv)[20:]).tgread_object()
         prime, secret = int.from_bytes(dh.dh_prime, "big"), secrets.randbits(512)
-        g_b = int(gmpy2.powmod(dh.g, secret, prime)).to_bytes(256, "big")
-        shared = int(gmpy2.powmod(int.from_bytes(dh.g_a, "big"), secret, prime)).to_bytes(256, "big")
+        g_b = int(pow(fmpz(dh.g), secret, prime)).to_bytes(256, "big")
+        shared = int(pow(fmpz(int.from_bytes(dh.g_a, "big")), secret, prime)).to_bytes(256, "big")
         own = bytes(types.ClientDHInnerData(*nonces, 0, g_b))
         hashed = sha1(own).digest() + own
         sealed = AES.encrypt_ige(hashed + os.urandom(-len(hashed) % 16), key, iv)

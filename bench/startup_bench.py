@@ -17,7 +17,7 @@ from devstack.ports import free_port
 from devstack.programs import Program, running
 from devstack.roles import Place, login_worker
 
-_RUNS = 5
+_RUNS = 3
 
 
 def run() -> dict[str, Figure]:

@@ -70,10 +70,6 @@ class Postgres:
         except psycopg2.errors.DuplicateDatabase:
             return
 
-    def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is connected to it."""
-        self.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
     def _connect(self) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(
             host=HOST,

@@ -98,11 +98,8 @@ class Stack:
 
     async def _start_stores_then_roles(self) -> None:
         await _together(self._start_postgres(), self._start_redis(), self._start_sandbox())
-        await self._step("migrations", self._app("migrate"))
-        await _together(
-            self._step("tenant", self._make_tenant()),
-            *(self.supervisor.start(program) for program in self._roles()),
-        )
+        await self._step("database", self._fill_database())
+        await _together(*(self.supervisor.start(program) for program in self._roles()))
 
     async def _start_postgres(self) -> None:
         server = await asyncio.to_thread(
@@ -143,18 +140,19 @@ class Stack:
         ]
         return [program for program in found if program.name not in self._without]
 
-    async def _make_tenant(self) -> None:
-        """Make the tenant and its keys, which are shown once: a later stack in the same folder finds them in a file."""
+    async def _fill_database(self) -> None:
+        """Make the tables, the tenant and its keys, which are shown once: a later stack in this folder finds them in a file."""
         kept = stackfile.kept_api_keys(self.folder)
         if kept is None:
-            await self._app("tenant", "create", TENANT, "--name", "Demo")
-            printed = await asyncio.gather(
-                *(
-                    self._app("api-key", "create", "--tenant", TENANT, "--scopes", scopes, "--json")
-                    for scopes in stackfile.SCOPES
-                )
+            create_key = ("api-key", "create", "--tenant", TENANT, "--json", "--scopes")
+            _, _, *shown = await self._app(
+                ("migrate",),
+                ("tenant", "create", TENANT, "--name", "Demo"),
+                *((*create_key, scopes) for scopes in stackfile.SCOPES),
             )
-            kept = stackfile.keep_api_keys(self.folder, *(json.loads(line)["key"] for line in printed))
+            kept = stackfile.keep_api_keys(self.folder, *(json.loads(each)["key"] for each in shown))
+        else:
+            await self._app(("migrate",))
         self._api_keys = kept
 
     async def _step(self, name: str, work: Coroutine[Any, Any, object]) -> None:
@@ -163,13 +161,17 @@ class Stack:
         await work
         self._report.ready(name, time.monotonic() - began)
 
-    async def _app(self, *arguments: str) -> str:
-        return await run_once(
-            (sys.executable, "-m", "app", *arguments),
-            folder=self.folder,
-            environment=self.configuration.environment,
-            what=f"python -m app {arguments[0]}",
+    async def _app(self, *commands: tuple[str, ...]) -> list[str]:
+        """Run commands of ``python -m app``; what each has printed."""
+        printed: list[str] = json.loads(
+            await run_once(
+                (sys.executable, "-m", "devstack.app_commands", json.dumps(commands)),
+                folder=self.folder,
+                environment=self.configuration.environment,
+                what=f"python -m app {commands[0][0]}",
+            )
         )
+        return printed
 
     def _describe(self) -> None:
         if self._is_ready:

@@ -5,9 +5,10 @@ A test gets a database of its own, copied from a migrated template, and an empti
 
 from __future__ import annotations
 
+import gc
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,34 @@ from devstack.redis import redis_program
 from devstack.redis import redis_url as make_redis_url
 from sandbox.process import RunningSandbox, start_sandbox
 from tests.builders import Sent, make_core, make_settings
+from tests.distribution import (
+    STACK_FOLDERS,
+    pytest_addoption,
+    pytest_configure,
+    pytest_xdist_make_scheduler,
+)
+
+__all__ = ["pytest_addoption", "pytest_configure", "pytest_xdist_make_scheduler"]
 
 _TEMPLATE = "template_latchkey"
 _names = itertools.count(1)
 _numbers = itertools.cycle(range(1, 16))
 
 
-# Folders whose tests start whole stacks: after the others, so that a simple mistake is seen soon.
-_SLOW_FOLDERS = ("chaos", "devstack", "docsite", "stack")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first."""
-    items.sort(key=lambda item: item.path.parent.name in _SLOW_FOLDERS)
+    """Run the fast tests first, where there is one process: a simple mistake is seen soon."""
+    items.sort(key=lambda item: item.path.parent.name in STACK_FOLDERS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage in what is collected, now or later: it lives to the end, and looking took half of the work."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -62,37 +78,31 @@ def postgres_url(postgres: Postgres) -> str:
 
 
 @pytest.fixture(scope="session")
-def empty_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Makes empty databases: each call returns the URL of a new one."""
-    made: list[str] = []
+def empty_database(postgres: Postgres) -> Callable[[], str]:
+    """Makes empty databases, which go with the server: each call returns the URL of a new one."""
 
     def make() -> str:
-        made.append(f"empty_{next(_names)}")
-        postgres.create_database(made[-1])
-        return postgres.url(made[-1])
+        name = f"empty_{next(_names)}"
+        postgres.create_database(name)
+        return postgres.url(name)
 
-    yield make
-    for name in made:
-        postgres.drop_database(name)
+    return make
 
 
 @pytest.fixture(scope="session")
-def migrated_database(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Makes migrated databases, for fixtures wider than a test: each call returns the URL of a new one."""
+def migrated_database(postgres: Postgres) -> Callable[[], str]:
+    """Makes migrated databases, which go with the server: each call returns the URL of a new one."""
     postgres.create_database(_TEMPLATE)
     engine = make_engine(postgres.url(_TEMPLATE))
     migrate(engine)
     engine.dispose()  # PostgreSQL copies only a template that nobody is connected to
-    made: list[str] = []
 
     def make() -> str:
-        made.append(f"test_{next(_names)}")
-        postgres.create_database(made[-1], template=_TEMPLATE)
-        return postgres.url(made[-1])
+        name = f"test_{next(_names)}"
+        postgres.create_database(name, template=_TEMPLATE)
+        return postgres.url(name)
 
-    yield make
-    for name in made:
-        postgres.drop_database(name)
+    return make
 
 
 @pytest.fixture

@@ -54,6 +54,35 @@ def test_what_comes_during_a_round_makes_the_next_one() -> None:
     asyncio.run(check())
 
 
+def test_who_is_patient_shares_a_round_and_who_is_not_makes_one() -> None:
+    """The patient wait for each other, also during a round; one in a hurry takes them along at once."""
+
+    async def check() -> None:
+        doubler = Doubler()
+        gathering = Gathering(doubler.answer)
+        assert await asyncio.gather(*(gathering.ask(number, patience_seconds=0.05) for number in (2, 4, 6))) == [
+            4,
+            8,
+            12,
+        ]
+        assert await gathering.ask(8, patience_seconds=0.05) == 16
+        async with asyncio.timeout(5):
+            patient = asyncio.create_task(gathering.ask(10, patience_seconds=60.0))
+            await asyncio.sleep(0)
+            assert await gathering.ask(12) == 24
+            assert await patient == 20
+        doubler.may_answer.clear()
+        hurried = asyncio.create_task(gathering.ask(14))
+        await asyncio.sleep(0)
+        later = [asyncio.create_task(gathering.ask(number, patience_seconds=0.05)) for number in (16, 18)]
+        await asyncio.sleep(0)
+        doubler.may_answer.set()
+        assert await asyncio.gather(hurried, *later) == [28, 32, 36]
+        assert doubler.rounds == [[2, 4, 6], [8], [10, 12], [14], [16, 18]]
+
+    asyncio.run(check())
+
+
 def test_a_round_that_fails_fails_for_all_and_the_next_one_goes_on() -> None:
     """What the store raises reaches everybody who asked in that round."""
 

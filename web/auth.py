@@ -6,8 +6,9 @@ The decorators also say so in the OpenAPI document (``web.openapi`` reads ``acce
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial, wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from flask import g, request
 from sqlalchemy.orm import Session as DatabaseSession
@@ -17,6 +18,7 @@ from app.logins.service import Reader
 from app.tenants.keys import Caller, Scope, authenticate_in
 from web.idempotency import call_once
 from web.limits import Limit, charge
+from web.parsing import Request
 from web.parts import parts
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -29,18 +31,20 @@ class Access(NamedTuple):
         scope: None: any key will do.
         login_secret: the login's own secret serves as well.
         limit: which of the caller's limits a call counts against; see ``web.limits``.
+        in_turn: calls are let in a few at a time (``web.turns``).
         says: which scopes the view asks for by itself, with ``demand``; a sentence for the OpenAPI document.
     """
 
     scope: Scope | None
     login_secret: bool = False
     limit: Limit = "by method"
+    in_turn: bool = False
     says: str = "Any API key will do."
 
 
-def needs(scope: Scope, *, limit: Limit = "by method") -> Callable[[View], View]:
+def needs(scope: Scope, *, limit: Limit = "by method", in_turn: bool = False) -> Callable[[View], View]:
     """Let a view be called with an API key that has a scope; ``current_caller`` says whose."""
-    return _guarded(Access(scope, limit=limit), lambda: _authenticate(scope))
+    return _guarded(Access(scope, limit=limit, in_turn=in_turn), lambda: _authenticate(scope))
 
 
 def needs_any_key(says: str = "Any API key will do.") -> Callable[[View], View]:
@@ -89,12 +93,18 @@ def _guarded(access: Access, check: Callable[[], None]) -> Callable[[View], View
             _charge(access.limit, kwargs)
             # A view that counts its calls itself is not asked when its answer is given again.
             on_replay = partial(_charge, "changes" if access.limit == "own" else "own", kwargs)
-            return call_once(view, kwargs, on_replay=on_replay)
+            with _turn() if access.in_turn else nullcontext():
+                return call_once(view, kwargs, on_replay=on_replay)
 
         checked.access = access  # type: ignore[attr-defined]  # for web.openapi
         return checked  # type: ignore[return-value]  # the same signature, by wraps
 
     return decorate
+
+
+def _turn() -> AbstractContextManager[None]:
+    cast("Request", request).read_whole()  # whoever sends his body slowly keeps nobody waiting
+    return parts().starts.turn()
 
 
 def _charge(limit: Limit, arguments: dict[str, Any]) -> None:

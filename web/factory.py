@@ -31,6 +31,7 @@ from web.polls import Polls
 from web.problems import install_problems
 from web.rate_headers import install_rate_headers
 from web.stream_caps import StreamCaps
+from web.turns import Turns
 from web.views import BLUEPRINTS
 from web.watch import LoginWatch
 
@@ -114,6 +115,7 @@ def _build_parts(core: Core) -> Parts:
         ),
         event_watch=EventWatch(transaction=core.transaction, find_barred=barred),
         stream_caps=StreamCaps(core.settings),
+        starts=Turns(),
         readiness=Readiness(make_checks(core)),
         http_metrics=HttpMetrics(core.registry),
     )

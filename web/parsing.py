@@ -72,7 +72,7 @@ class Request(FlaskRequest):
             BadRequest, RequestEntityTooLarge, RequestTimeout, UnsupportedMediaType: it is not one, too long, late, or called
                 something else.
         """
-        raw = self._read_whole()
+        raw = self.read_whole()
         if not raw:
             return {}
         if not self.is_json:
@@ -97,7 +97,12 @@ class Request(FlaskRequest):
             raise InvalidInput("The body must be a JSON object.", errors=(("", "must be an object"),))
         return body
 
-    def _read_whole(self) -> bytes:
+    def read_whole(self) -> bytes:
+        """Read the body, once; it is there from then on.
+
+        Raises:
+            BadRequest, RequestEntityTooLarge, RequestTimeout: it is cut short, too long, or late.
+        """
         try:
             with Timeout(_BODY_SECONDS, RequestTimeout(f"The body did not come within {_BODY_SECONDS:.0f} s.")):
                 raw = self.get_data()

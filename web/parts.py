@@ -13,6 +13,7 @@ from app.tenants.limits import Limits
 from web.event_watch import EventWatch
 from web.http_metrics import HttpMetrics
 from web.stream_caps import StreamCaps
+from web.turns import Turns
 from web.watch import LoginWatch
 
 _NAME = "latchkey"
@@ -20,7 +21,7 @@ _NAME = "latchkey"
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one web process."""
+    """The parts of one web process. ``starts`` lets starts of logins in, a few at a time."""
 
     core: Core
     known_keys: KnownKeys
@@ -28,6 +29,7 @@ class Parts:
     watch: LoginWatch
     event_watch: EventWatch
     stream_caps: StreamCaps
+    starts: Turns
     readiness: Readiness
     http_metrics: HttpMetrics
 

@@ -38,8 +38,11 @@ async def become_session(owned: OwnedLogin, link: Link, account: Account) -> Run
     expected = owned.login.telegram_user_id
     if expected is not None and expected != account.telegram_user_id:
         raise LoginFailed("ownership_mismatch")
-    dc_id = link.connection.data_centre.dc_id
-    string_session = await owned.in_thread(link.connection.string_session)
+    connection = link.connection
+    dc_id = connection.data_centre.dc_id
+    string_session = (
+        connection.string_session() if connection.has_address else await owned.in_thread(connection.string_session)
+    )
     await link.leave()
     claimed = await _store_persistently(owned, account, string_session, dc_id)
     _measure(owned)

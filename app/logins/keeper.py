@@ -24,11 +24,12 @@ from redis.exceptions import RedisError
 from app.clock import utc_now
 from app.core import Core
 from app.errors import LoginOver, OwnershipLost, Unavailable
-from app.gathering import Gathering
+from app.gathering import Gathering, RedisRounds
 from app.logins.store import DISPATCH_GRACE_SECONDS, Ownership, look_again, ownership_of
 from app.logs import get_logger
 from app.redis_state import INBOX_CHANNEL, decode_inbox_hint, login_lock_key, make_async_subscriber
 from app.supervision import supervise
+from app.timers import Alarm
 
 T = TypeVar("T")
 
@@ -56,7 +57,13 @@ end
 return answers
 """
 _LOST, _RESTORED = 0, 2
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+# KEYS: locks. ARGV: the token of each.
+_RELEASE = """
+for i, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[i] then redis.call('DEL', key) end
+end
+"""
 
 _log = get_logger(__name__)
 
@@ -83,7 +90,7 @@ class Hold:
         self.token = secrets.token_hex(16)
         self.epoch = -1
         self.confirmed_at = time.monotonic()
-        self.wake = asyncio.Event()
+        self.wake = Alarm()
         self.forgotten = False
         self.reason: Exception | None = None
         self.task: asyncio.Task[object] | None = None
@@ -110,11 +117,12 @@ class LoginKeeper:
 
     def __init__(self, core: Core, *, redis: redis.asyncio.Redis) -> None:
         self._core = core
-        self._redis = redis
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="keeper")
         self._renew_script = redis.register_script(_RENEW)
         self._release_script = redis.register_script(_RELEASE)
+        self._rounds = RedisRounds(redis)
         self._stale = Gathering[Hold, None](self._confirm_stale)
+        self._releases = Gathering[Hold, None](self._release_together)
         self._holds: dict[str, Hold] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = False
@@ -151,9 +159,8 @@ class LoginKeeper:
         hold = self._holds[login_id] = Hold(login_id)
         taken = False
         try:
-            taken = bool(
-                await self._redis.set(login_lock_key(login_id), hold.token, px=int(LOCK_SECONDS * 1000), nx=True)
-            )
+            lock = ("SET", login_lock_key(login_id), hold.token, "PX", int(LOCK_SECONDS * 1000), "NX")
+            taken = bool(await self._rounds.do(*lock))
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked for a login's lock.") from exc
         finally:
@@ -170,7 +177,7 @@ class LoginKeeper:
         async with self._renewing:
             pass
         with contextlib.suppress(RedisError, OSError):
-            await self._release_script(keys=[login_lock_key(hold.login_id)], args=[hold.token])
+            await self._releases.ask(hold)
 
     async def guard(self, hold: Hold) -> None:
         """Make sure, right before something is sent, that this worker still owns the login.
@@ -216,6 +223,11 @@ class LoginKeeper:
     async def _confirm_stale(self, holds: Sequence[Hold]) -> list[None]:
         """A worker that is late with its renewals is busy: those who ask meanwhile are asked about together."""
         await self._confirm(holds)
+        return [None for _ in holds]
+
+    async def _release_together(self, holds: Sequence[Hold]) -> list[None]:
+        keys = [login_lock_key(hold.login_id) for hold in holds]
+        await self._release_script(keys=keys, args=[hold.token for hold in holds])
         return [None for _ in holds]
 
     async def _confirm(self, holds: Sequence[Hold]) -> None:

@@ -178,8 +178,11 @@ class Link:
 
     # --- calls
 
-    async def call(self, request: Any) -> Any:
+    async def call(self, request: Any, *, patience_seconds: float = 0.0) -> Any:
         """Make one paced request. That Telegram does not know the auth key is believed after ``DOUBT_SECONDS`` only.
+
+        Args:
+            patience_seconds: as in ``PacedCaller.call``.
 
         Raises:
             as ``PacedCaller.call``.
@@ -187,7 +190,7 @@ class Link:
         doubted_until: float | None = None
         while True:
             try:
-                return await self._call(request)
+                return await self._call(request, patience_seconds=patience_seconds)
             except NotAuthorized as exc:
                 doubted_until = doubted_until or time.monotonic() + DOUBT_SECONDS
                 if not exc.ambiguous or time.monotonic() >= doubted_until:
@@ -246,9 +249,12 @@ class Link:
 
     # --- the auth key
 
-    async def keep_auth_key(self, **changes: Any) -> None:
+    async def keep_auth_key(self, *, patience_seconds: float = 0.0, **changes: Any) -> None:
         """Have the row keep the present auth key, and write changes with it; see ``OwnedLogin.keep_auth_key``."""
-        await self._owned.keep_auth_key(self.connection.auth_key, self.connection.data_centre, **changes)
+        connection = self.connection
+        await self._owned.keep_auth_key(
+            connection.auth_key, connection.data_centre, patience_seconds=patience_seconds, **changes
+        )
 
     async def drop_auth_key(self, *, known_dead: bool) -> None:
         """Go on with a new auth key; the present one leaves to be logged out. Disconnects first.
@@ -268,10 +274,10 @@ class Link:
         self.account, self._accepted = None, False
         self._caller.new_auth_key()
 
-    async def _call(self, request: Any) -> Any:
+    async def _call(self, request: Any, *, patience_seconds: float = 0.0) -> Any:
         self.asked_at = time.monotonic()
         try:
-            answer = await self._caller.call(self.connection, request)
+            answer = await self._caller.call(self.connection, request, patience_seconds=patience_seconds)
             self.answered_at = time.monotonic()
             return answer
         except PasswordNeeded:

@@ -22,7 +22,8 @@ from app.logins.keeper import Hold, LoginKeeper
 from app.logins.leaving_keys import add_leaving_key, final_ask_at
 from app.logins.rows import LoginRows
 from app.logins.secrets import auth_key_place
-from app.logins.store import Write, advance, end_as_owner
+from app.logins.store import advance, end_as_owner
+from app.logins.store_many import Write
 from app.logs import get_logger
 from app.models import Login
 from app.redis_state import LOGIN_CHANNEL, encode_login_hint
@@ -118,10 +119,7 @@ class OwnedLogin:
         Raises:
             LoginOver, OwnershipLost, HandOver: there is no point in waiting.
         """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._hold.wake.wait()
-        self._hold.wake.clear()
+        await self._hold.wake.wait(seconds)
         self._hold.check()
 
     def wake(self) -> None:
@@ -186,10 +184,13 @@ class OwnedLogin:
         await self._write(changes, public=True)
         await self.tell()
 
-    async def keep_auth_key(self, auth_key: bytes, data_centre: DataCentre, **changes: Any) -> None:
+    async def keep_auth_key(
+        self, auth_key: bytes, data_centre: DataCentre, *, patience_seconds: float = 0.0, **changes: Any
+    ) -> None:
         """Seal an auth key into the row: from here a killed worker loses nothing. Repeated, it costs nothing.
 
         Args:
+            patience_seconds: for how long changes may wait to be written, and told, together with other logins'.
             changes: columns to write in the same transaction, as ``advance`` does; told to whoever looks then.
 
         Raises:
@@ -202,9 +203,9 @@ class OwnedLogin:
             await self._write(changes | kept, public=bool(changes))
             self.kept_auth_key = auth_key
         elif changes:
-            await self._write(changes, public=True)
+            await self._write(changes, public=True, patience_seconds=patience_seconds)
         if changes:
-            await self.tell()
+            await self.tell(patience_seconds=patience_seconds)
 
     async def drop_auth_key(self, auth_key: bytes, data_centre: DataCentre, *, known_dead: bool) -> None:
         """Give an auth key up for good: the row forgets it and it leaves to be logged out, in one transaction.
@@ -282,12 +283,11 @@ class OwnedLogin:
         """Seal or open something: here, which takes microseconds, or off the loop when a key has to be asked for."""
         return await with_keys(self.telegram.runtime, function, *args, **kwargs)
 
-    async def tell(self) -> None:
+    async def tell(self, *, patience_seconds: float = 0.0) -> None:
         """Publish the hint that the login changed. Readers poll as well, so that a lost hint costs seconds."""
+        hint = encode_login_hint(self.login.id, self.login.version)
         with contextlib.suppress(RedisError, OSError):
-            await self.telegram.rounds.do(
-                "PUBLISH", LOGIN_CHANNEL, encode_login_hint(self.login.id, self.login.version)
-            )
+            await self.telegram.rounds.do("PUBLISH", LOGIN_CHANNEL, hint, patience_seconds=patience_seconds)
 
     def neighbours(self) -> int:
         """How many logins this worker drives, this one included."""
@@ -303,9 +303,10 @@ class OwnedLogin:
         assert self.login.key_id is not None
         return await self.with_keys(self.core.keyring.seal_under_key, self.login.key_id, place, auth_key)
 
-    async def _write(self, changes: dict[str, Any], *, public: bool) -> None:
+    async def _write(self, changes: dict[str, Any], *, public: bool, patience_seconds: float = 0.0) -> None:
         login = self.login
-        login.version = await self._rows.advance(Write(login.id, login.owner_epoch, public=public, changes=changes))
+        write = Write(login.id, login.owner_epoch, public=public, changes=changes)
+        login.version = await self._rows.advance(write, patience_seconds=patience_seconds)
         self._apply(changes)
 
     def _apply(self, changes: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ Source: https://core.telegram.org/api/qr-login
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,6 +31,9 @@ from app.telegram.errors import MigrateTo, PasswordNeeded, TelegramRefused
 _AFTER_EXPIRY_SECONDS = 0.25  # exported any earlier, it would be the same token once more
 _USUAL_LIFE, _LONGEST_LIFE = timedelta(seconds=30), timedelta(seconds=600)
 _POLLS_A_SECOND = 200  # of a worker: one that holds thousands of logins looks less often whether an update got lost
+_SPREAD_SECONDS, _SPREAD_AMONG = 0.5, 5000  # the most that a renewal is put off by, and among how many neighbours
+_POLL_STRETCH = 1.25  # a renewal that is due by then is the poll: it asks the same question
+_PATIENCE_SECONDS = 0.05  # of each step of a poll or a renewal, so that thousands share round trips; a scan has none
 _JUST_EXPIRED = timedelta(seconds=2)  # the server tells whole seconds
 _TOKEN_IS_USED_UP = (
     "AUTH_TOKEN_EXPIRED",
@@ -70,9 +75,10 @@ class QrScan:
             whatever ``Link.call``, ``Link.wait`` and ``OwnedLogin.advance`` raise.
         """
         self._shown = None
+        patience_seconds = 0.0
         while True:
             updates = self._link.token_updates
-            exported = await self._export()
+            exported = await self._export(patience_seconds=patience_seconds)
             if isinstance(exported, KeyState):
                 self._owned.note_scanned()
                 return exported
@@ -80,11 +86,11 @@ class QrScan:
             if self._shown is None or exported.token != self._shown.token or self._owned.redis_forgot():
                 await self._publish(exported)
                 self._shown = exported
-            until_expiry = (exported.expires_at - utc_now()).total_seconds() + _AFTER_EXPIRY_SECONDS
-            poll_seconds = max(self._owned.core.settings.qr_poll_seconds, self._owned.neighbours() / _POLLS_A_SECOND)
-            await self._link.wait(max(_AFTER_EXPIRY_SECONDS, min(until_expiry, poll_seconds)))
+            await self._link.wait(self._look_again_in(exported.expires_at))
+            patience_seconds = _PATIENCE_SECONDS
             if self._link.token_updates > updates:
                 self._owned.note_scanned()
+                patience_seconds = 0.0
 
     async def look_once(self) -> KeyState:
         """Ask Telegram once whether the code was scanned; nothing is shown.
@@ -95,14 +101,20 @@ class QrScan:
         exported = await self._export()
         return exported if isinstance(exported, KeyState) else KeyState.UNAUTHORIZED
 
-    async def _export(self) -> LoginToken | KeyState:
+    async def _export(self, *, patience_seconds: float = 0.0) -> LoginToken | KeyState:
         """Export a login token, following every move.
+
+        Args:
+            patience_seconds: as in ``PacedCaller.call``; a move has none.
 
         Returns:
             The token to show, or where the auth key stands if there is nothing to show any more.
         """
         try:
-            answer = await (self._export_anywhere() if self._move is None else self._follow(self._move))
+            if self._move is None:
+                answer = await self._export_anywhere(patience_seconds=patience_seconds)
+            else:
+                answer = await self._follow(self._move)
             while isinstance(answer, LoginTokenMigrateTo):
                 self._owned.note_scanned()
                 # Noted before it is made: whatever breaks on the way, it is gone on with, and the scan is not lost.
@@ -112,12 +124,12 @@ class QrScan:
             return KeyState.PASSWORD_PENDING
         return self._read(answer)
 
-    async def _export_anywhere(self) -> Any:
+    async def _export_anywhere(self, *, patience_seconds: float = 0.0) -> Any:
         me = self._owned.identity
         request = ExportLoginTokenRequest(api_id=me.api_id, api_hash=me.api_hash, except_ids=[])
         while True:
             try:
-                return await self._link.call(request)
+                return await self._link.call(request, patience_seconds=patience_seconds)
             except MigrateTo as exc:
                 await self._link.move_to(exc.dc_id, call="auth.exportLoginToken")
 
@@ -154,6 +166,7 @@ class QrScan:
         """
         owned, login = self._owned, self._owned.login
         first = login.published_at is None
+        patience_seconds = 0.0 if first else _PATIENCE_SECONDS
         if not first:  # Redis alone makes this one visible; the first is seen only once the row says so, key and all
             await self._link.keep_auth_key()
         sealed = await owned.with_keys(
@@ -162,11 +175,13 @@ class QrScan:
         life_seconds = (token.expires_at - utc_now()).total_seconds()
         try:
             life = max(1000, int(life_seconds * 1000))
-            await owned.telegram.rounds.do("SET", login_qr_key(login.id), sealed, "PX", life)
+            show = ("SET", login_qr_key(login.id), sealed, "PX", life)
+            await owned.telegram.rounds.do(*show, patience_seconds=patience_seconds)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot take the QR code.") from exc
         now = utc_now()
         await self._link.keep_auth_key(
+            patience_seconds=patience_seconds,
             status="waiting_for_scan",
             qr_expires_at=token.expires_at,
             published_at=login.published_at or now,
@@ -177,6 +192,12 @@ class QrScan:
             metrics.auth_qr_published.labels(tenant_id=login.tenant_id).inc()
             metrics.time_to_qr_seconds.observe(seconds)
             owned.log.info("login.qr_published", seconds=round(seconds, 3))
+
+    def _look_again_in(self, expires_at: datetime) -> float:
+        neighbours = self._owned.neighbours()
+        until_expiry = (expires_at - utc_now()).total_seconds() + after_expiry_seconds(neighbours)
+        poll_seconds = max(self._owned.core.settings.qr_poll_seconds, neighbours / _POLLS_A_SECOND)
+        return look_again_in(until_expiry=until_expiry, poll_seconds=poll_seconds)
 
     def _read(self, answer: Any) -> LoginToken | KeyState:
         match answer:
@@ -195,3 +216,17 @@ class QrScan:
         now = utc_now()
         expires_at: datetime = token.expires - timedelta(seconds=self._link.connection.server_time_offset_seconds)
         return expires_at if -_JUST_EXPIRED < expires_at - now < _LONGEST_LIFE else now + _USUAL_LIFE
+
+
+def look_again_in(*, until_expiry: float, poll_seconds: float) -> float:
+    """After how many seconds a token is exported again when nothing happens."""
+    poll = until_expiry if until_expiry <= poll_seconds * _POLL_STRETCH else poll_seconds
+    return max(_AFTER_EXPIRY_SECONDS, poll)
+
+
+def after_expiry_seconds(neighbours: int, *, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """How long after its expiry a token is exported again.
+
+    Tokens expire on whole seconds, and hundreds of a busy worker's on the same one.
+    """
+    return _AFTER_EXPIRY_SECONDS + uniform(0.0, min(_SPREAD_SECONDS, _SPREAD_SECONDS * neighbours / _SPREAD_AMONG))

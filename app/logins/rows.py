@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from app.core import Core
 from app.gathering import Gathering
-from app.logins.store import Write, advance, advance_many, may_gather, take, take_many
+from app.logins.store import advance, take
+from app.logins.store_many import Write, advance_many, may_gather, take_many
 from app.models import Login, Tenant
 from app.telegram.runtime import LoopThread
 
@@ -42,15 +43,20 @@ class LoginRows:
         """
         return await self._takes.ask(login_id) or await self._runtime.in_thread(self._take_alone, login_id)
 
-    async def advance(self, write: Write) -> int:
+    async def advance(self, write: Write, *, patience_seconds: float = 0.0) -> int:
         """Write to a login as its owner (``app.logins.store.advance``); the row's version.
+
+        Args:
+            patience_seconds: as in ``Gathering.ask``.
 
         Raises:
             OwnershipLost, LoginOver: the row is not this worker's (any more).
             Unavailable: PostgreSQL is away; nothing was written.
         """
-        if may_gather(write) and (version := await self._writes.ask(write)) is not None:
-            return version
+        if may_gather(write):
+            version = await self._writes.ask(write, patience_seconds=patience_seconds)
+            if version is not None:
+                return version
         return await self._runtime.in_thread(self._advance_alone, write)
 
     async def _take_round(self, login_ids: Sequence[str]) -> list[Taken | None]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import ARRAY, JSON, Integer, Select, Text, any_, bindparam, cast, column, func, select, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, func, select, update
 from sqlalchemy.orm import Session as DatabaseSession
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from app.clock import utc_now
 from app.errors import LoginOver, NotFound, OwnershipLost
@@ -34,22 +32,8 @@ _SWITCH_SECONDS = 2.0
 """How long the worker that drove a login has to hand it over when it is switched, before the sweep sends it."""
 
 
-_PLAIN: dict[str, Any] = {"populate_existing": True, "synchronize_session": False}
+PLAIN: dict[str, Any] = {"populate_existing": True, "synchronize_session": False}
 """What comes back is as the row is now; nothing is worked out in Python besides, which would cost more than the statement."""
-
-
-class Write(NamedTuple):
-    """What an owner writes to a live login.
-
-    Args:
-        epoch, public: as in ``advance``.
-        changes: columns of ``Login``, none of them of JSON.
-    """
-
-    login_id: str
-    epoch: int
-    public: bool
-    changes: dict[str, Any]
 
 
 class Ownership(Enum):
@@ -79,7 +63,7 @@ def get_login(db: DatabaseSession, *, login_id: str, tenant_id: str | None = Non
 
 def read_versions(db: DatabaseSession, login_ids: list[str]) -> dict[str, int]:
     """The current versions of many logins, by id; one query for everybody who waits for one of them to change."""
-    found = db.execute(select(Login.id, Login.version).where(Login.id == _any_of(login_ids))).all()
+    found = db.execute(select(Login.id, Login.version).where(Login.id == any_of(login_ids))).all()
     return {login_id: version for login_id, version in found}  # noqa: C416  # dict() does not take rows
 
 
@@ -92,25 +76,9 @@ def take(db: DatabaseSession, *, login_id: str, owner: str) -> Login | None:
     return db.scalar(
         update(Login)
         .where(Login.id == login_id, Login.status.in_(LIVE_LOGIN_STATUSES))
-        .values(**_taken_by(owner))
+        .values(**taken_by(owner))
         .returning(Login)
-        .execution_options(**_PLAIN)
-    )
-
-
-def take_many(db: DatabaseSession, login_ids: Collection[str], *, owner: str) -> list[Login]:
-    """As ``take`` for many logins in one statement, but for those whose rows somebody else has locked: take them one by one."""
-    return list(
-        db.scalars(
-            update(Login)
-            .where(
-                Login.id.in_(_unlocked(login_ids)),
-                Login.status.in_(LIVE_LOGIN_STATUSES),
-            )
-            .values(**_taken_by(owner))
-            .returning(Login)
-            .execution_options(**_PLAIN)
-        )
+        .execution_options(**PLAIN)
     )
 
 
@@ -131,32 +99,13 @@ def advance(db: DatabaseSession, *, login_id: str, epoch: int, public: bool = Tr
     version: int | None = db.scalar(
         update(Login)
         .where(Login.id == login_id, Login.owner_epoch == epoch, Login.status.in_(LIVE_LOGIN_STATUSES))
-        .values(**_stamped(changes, public=public))
+        .values(**stamped(changes, public=public))
         .returning(Login.version)
         .execution_options(synchronize_session=False)
     )
     if version is None:
         raise why_not(db, login_id=login_id, epoch=epoch)
     return version
-
-
-def may_gather(write: Write) -> bool:
-    """Whether ``advance_many`` takes a write: it has no arrays of JSON."""
-    return not any(isinstance(Login.__table__.c[name].type, JSON) for name in write.changes)
-
-
-def advance_many(db: DatabaseSession, writes: Collection[Write]) -> dict[str, int]:
-    """As ``advance`` for many logins, in one statement for all that write the same columns.
-
-    Returns:
-        The versions of the rows written, by id. Those that are missing are to be written one by one: they are another worker's,
-        over, or somebody else has locked them, and nobody is kept waiting for that.
-    """
-    versions: dict[str, int] = {}
-    for names, alike in _alike(writes).items():
-        rows = db.execute(_advance_alike(names), _as_arrays(names, alike)).all()
-        versions |= {row.id: row.version for row in rows}
-    return versions
 
 
 def end_as_owner(db: DatabaseSession, *, login_id: str, epoch: int, status: str, **changes: Any) -> Login:
@@ -204,7 +153,7 @@ def switch(db: DatabaseSession, *, login_id: str, method: str, phone_sealed: byt
         update(Login)
         .where(Login.id == login_id, Login.status.in_(SWITCHABLE_LOGIN_STATUSES))
         .values(
-            **_stamped(
+            **stamped(
                 {
                     "method": method,
                     "phone_sealed": phone_sealed,
@@ -220,7 +169,7 @@ def switch(db: DatabaseSession, *, login_id: str, method: str, phone_sealed: byt
             )
         )
         .returning(Login)
-        .execution_options(**_PLAIN)
+        .execution_options(**PLAIN)
     )
 
 
@@ -229,7 +178,7 @@ def ownership_of(db: DatabaseSession, epochs: Mapping[str, int]) -> dict[str, Ow
 
     The epoch counts before the status: a login that another worker took and ended is that worker's, not over for this one.
     """
-    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id == _any_of(epochs)))
+    rows = db.execute(select(Login.id, Login.owner_epoch, Login.status).where(Login.id == any_of(epochs)))
     found = {login_id: (epoch, status) for login_id, epoch, status in rows}
     return {login_id: _judge(found.get(login_id), epoch) for login_id, epoch in epochs.items()}
 
@@ -287,12 +236,11 @@ def _end(
 ) -> Login | None:
     """End a live login: its row becomes final, its auth key leaves (or stays with the session), its tenant hears of it."""
     assert status in FINAL_LOGIN_STATUSES
-    before = db.execute(
-        select(Login.qr_expires_at).where(Login.status.in_(LIVE_LOGIN_STATUSES), *conditions).with_for_update()
-    ).one_or_none()
-    if before is None:
-        return None
+    conditions = (Login.status.in_(LIVE_LOGIN_STATUSES), *conditions)
     if status != "authorized":
+        before = db.execute(select(Login.qr_expires_at).where(*conditions).with_for_update()).one_or_none()
+        if before is None:
+            return None
         move_auth_key(db, *conditions, final_ask_at=final_ask_at(before.qr_expires_at))
     ending = {
         "status": status,
@@ -304,13 +252,15 @@ def _end(
         "phone_sealed": None,
         "auth_key_sealed": None,
     }
-    ended: Login = db.scalars(
+    ended = db.scalar(
         update(Login)
         .where(*conditions)
-        .values(**_stamped(ending | changes, public=True))
+        .values(**stamped(ending | changes, public=True))
         .returning(Login)
-        .execution_options(**_PLAIN)
-    ).one()
+        .execution_options(**PLAIN)
+    )
+    if ended is None:
+        return None
     queue_login_event(db, ended)
     record_event(
         db,
@@ -333,7 +283,8 @@ def _judge(row: tuple[int, str] | None, epoch: int) -> Ownership:
     return Ownership.OVER if status in FINAL_LOGIN_STATUSES else Ownership.MINE
 
 
-def _taken_by(owner: str) -> dict[str, Any]:
+def taken_by(owner: str) -> dict[str, Any]:
+    """What a login has when a worker takes it."""
     return {
         "owner": owner,
         "owner_epoch": Login.owner_epoch + 1,
@@ -342,66 +293,13 @@ def _taken_by(owner: str) -> dict[str, Any]:
     }
 
 
-def _unlocked(login_ids: Collection[str]) -> Select[Any]:
-    return select(Login.id).where(Login.id == _any_of(login_ids)).with_for_update(skip_locked=True)
-
-
-def _any_of(login_ids: Iterable[str]) -> Any:
+def any_of(login_ids: Iterable[str]) -> Any:
     """As one array, and not as so many parameters: the statement stays the same however many they are."""
     return any_(bindparam("ids", list(login_ids), ARRAY(Text)))
 
 
-class _Columns(NamedTuple):
-    """What writes that are alike have in common."""
-
-    names: tuple[str, ...]
-    public: bool
-
-
-def _alike(writes: Collection[Write]) -> dict[_Columns, list[Write]]:
-    alike: dict[_Columns, list[Write]] = {}
-    for write in writes:
-        alike.setdefault(_Columns(tuple(sorted(write.changes)), write.public), []).append(write)
-    return alike
-
-
-def _as_arrays(columns: _Columns, writes: list[Write]) -> dict[str, Any]:
-    """The writes as one array a column, which keeps the statement the same however many they are."""
-    arrays: dict[str, Any] = {
-        "new_id": [write.login_id for write in writes],
-        "new_epoch": [write.epoch for write in writes],
-    }
-    arrays |= {f"new_{name}": [write.changes[name] for write in writes] for name in columns.names}
-    return arrays | ({"now": utc_now()} if columns.public else {})
-
-
-@lru_cache(maxsize=64)
-def _advance_alike(columns: _Columns) -> ReturningUpdate[str, int]:
-    types: dict[str, Any] = {"id": Text(), "epoch": Integer()}
-    types |= {name: Login.__table__.c[name].type for name in columns.names}
-    arrays = [cast(bindparam(f"new_{name}", type_=ARRAY(kind)), ARRAY(kind)) for name, kind in types.items()]
-    new = (
-        func.unnest(*arrays)
-        .table_valued(*(column(name, kind) for name, kind in types.items()), name="new")
-        .render_derived()
-    )
-    unlocked = (
-        select(Login.id)
-        .where(Login.id == any_(arrays[0]), Login.status.in_(LIVE_LOGIN_STATUSES))
-        .with_for_update(skip_locked=True)
-        .cte("unlocked")
-    )
-    changes = {name: new.c[name] for name in columns.names}
-    return (
-        update(Login)
-        .where(Login.id == new.c.id, Login.id == unlocked.c.id, Login.owner_epoch == new.c.epoch)
-        .values(**_stamped(changes, public=columns.public, at=bindparam("now")))
-        .returning(Login.id, Login.version)
-        .execution_options(synchronize_session=False)
-    )
-
-
-def _stamped(changes: dict[str, Any], *, public: bool, at: Any = None) -> dict[str, Any]:
+def stamped(changes: dict[str, Any], *, public: bool, at: Any = None) -> dict[str, Any]:
+    """Changes, with the next version and the time where callers can see them."""
     if not public:
         return changes
     return changes | {"version": Login.version + 1, "updated_at": utc_now() if at is None else at}

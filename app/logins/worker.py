@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.collecting import Collector
 from app.core import Core
 from app.logins.endings import RunOutcome
 from app.logins.keeper import LoginKeeper
@@ -55,6 +56,10 @@ class LoginWorker:
         core, telegram = self._core, self._telegram
         keeper = LoginKeeper(core, redis=telegram.redis)
         await keeper.start()
+        collector = Collector(lambda: len(keeper))
+        collector.collect()
+        collecting = supervise(collector.keep_collecting, name="collector", metrics=core.metrics)
+        self._tasks.append(asyncio.create_task(collecting))
         warm = WarmConnections(
             count=core.settings.warm_connections, make=self._make_connection, gauge=core.metrics.warm_connections
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from app.sessions.store import fingerprint, release_held, take_lease, take_lease
 from app.settings import DataCentre
 from app.telegram.identity import ApiIdentity
 from app.telegram.string_sessions import read_string_session
-from app.vault.opening import open_locked_session
+from app.vault.opening import open_locked_sessions
 from app.vault.transact import transact
 
 HOLD_SECONDS = 60.0
@@ -103,7 +103,7 @@ def hold_session(
         )
         if row is None:
             return None
-        return _open(core, db, row, db.get_one(Tenant, row.tenant_id), reason=reason, until=until)
+        return _open_all(core, db, [row], reason=reason, until=until)[0]
 
     return transact(core.transaction, core.keyring, take_and_open)
 
@@ -137,9 +137,7 @@ def hold_sessions(
             conditions=conditions,
             lease_purpose=reason,
         )
-        tenant_ids = {row.tenant_id for row in rows}
-        tenants = {each.id: each for each in db.scalars(select(Tenant).where(Tenant.id.in_(tenant_ids)))}
-        return [_open(core, db, row, tenants[row.tenant_id], reason=reason, until=until) for row in rows]
+        return _open_all(core, db, rows, reason=reason, until=until) if rows else []
 
     return transact(core.transaction, core.keyring, take_and_open)
 
@@ -172,12 +170,21 @@ def release_session(core: Core, held: HeldSession, **changes: Any) -> TelegramSe
         return release_held(db, session_id=held.row.id, lease_id=held.lease_id, **changes)
 
 
-def _open(
-    core: Core, db: DatabaseSession, row: TelegramSession, tenant: Tenant, *, reason: str, until: float
-) -> HeldSession:
-    text = open_locked_session(db, keyring=core.keyring, row=row, actor=core.actor, reason=reason)
+def _open_all(
+    core: Core, db: DatabaseSession, rows: Sequence[TelegramSession], *, reason: str, until: float
+) -> list[HeldSession]:
+    tenant_ids = {row.tenant_id for row in rows}
+    tenants = {each.id: each for each in db.scalars(select(Tenant).where(Tenant.id.in_(tenant_ids)))}
+    opened = open_locked_sessions(db, keyring=core.keyring, rows=rows, actor=core.actor, reason=reason)
+    return [
+        _held(core, tenants[row.tenant_id], row, session_string, until=until)
+        for row, session_string in zip(rows, opened, strict=True)
+    ]
+
+
+def _held(core: Core, tenant: Tenant, row: TelegramSession, session_string: str, *, until: float) -> HeldSession:
     try:
-        auth_key, data_centre = read_string_session(text)
+        auth_key, data_centre = read_string_session(session_string)
     except ValueError as exc:
         raise SealBroken("What was sealed for this session is not a string session.") from exc
     assert row.lease_id is not None

@@ -33,7 +33,7 @@ from app.sessions.store import (
 from app.turns import in_turn
 
 VALIDATE_BATCH_TASK = "latchkey.validate_session_batch"
-BATCH_SESSIONS = 64
+BATCH_SESSIONS = 96
 SESSIONS_AT_ONCE = 800
 TICKET_SECONDS = 120.0
 """How long a batch may be on its way before its sessions are due again."""

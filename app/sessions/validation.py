@@ -55,7 +55,7 @@ from app.telegram.errors import NotAuthorized, PasswordNeeded
 from app.telegram.process import TelegramParts
 from app.vault.wrapping import KeyUnavailable
 
-SESSIONS_AT_ONCE = 64
+SESSIONS_AT_ONCE = 96
 START_SECONDS = 15.0
 """A batch starts no session after that long, so that a worker that must leave can; the rest is due again soon."""
 

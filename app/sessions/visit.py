@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from types import TracebackType
 from typing import Any
 
 from app.core import Core
 from app.sessions.holding import HeldSession
-from app.telegram.calls import PACE_SECONDS, PacedCaller
+from app.telegram.calls import PacedCaller
 from app.telegram.connection import TelegramConnection
 from app.telegram.gates import Caller
 from app.telegram.process import TelegramParts
+
+_TICK_SECONDS = 0.05
+"""Hundreds of sessions are visited at once, and none of them is in a hurry."""
 
 
 class Visit:
@@ -29,8 +30,14 @@ class Visit:
             # Before Telegram has said whose it is, an imported session's account is only claimed.
             telegram_user_id=held.row.telegram_user_id if held.row.last_validated_at else None,
         )
+        # Not fresh: whoever held the session before may have used it a moment ago, so that the first call waits, too.
         self._caller = PacedCaller(
-            floods=telegram.floods, metrics=core.metrics, caller=caller, fresh=False, guard=self._guard
+            floods=telegram.floods,
+            metrics=core.metrics,
+            caller=caller,
+            fresh=False,
+            guard=self._guard,
+            tick_seconds=_TICK_SECONDS,
         )
 
     async def __aenter__(self) -> Visit:
@@ -46,11 +53,11 @@ class Visit:
 
         Raises:
             HoldLost: the lease is about to run out.
-            as ``PacedCaller.call`` and ``TelegramConnection.open``.
+            as ``PacedCaller.call`` and ``TelegramConnection.join``.
         """
         if self._connection is None or not self._connection.connected:
-            await self._open(request)
-        assert self._connection is not None
+            await self.close()
+            self._connection = self._make_connection()
         return await self._caller.call(self._connection, request)
 
     async def close(self) -> None:
@@ -59,21 +66,14 @@ class Visit:
             await self._connection.close()
             self._connection = None
 
-    async def _open(self, request: Any) -> None:
-        await self.close()
-        await self._telegram.floods.check(self._caller.caller.gate_of(request))
-        # Whoever held the session before may have used it a moment ago.
-        await asyncio.sleep(random.uniform(*PACE_SECONDS))  # noqa: S311  # pacing needs no secrecy
-        await self._guard()
-        connection = TelegramConnection(
+    def _make_connection(self) -> TelegramConnection:
+        return TelegramConnection(
             identity=self._held.identity,
             data_centre=self._held.data_centre,
             auth_key=self._held.auth_key,
             handshakes=self._telegram.handshakes,
             receive_updates=False,
         )
-        await connection.open()
-        self._connection = connection
 
     async def _guard(self) -> None:
         self._held.check()

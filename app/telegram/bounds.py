@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import zlib
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 
 import telethon.tl.core.gzippacked
-from telethon.network import ConnectionTcpFull
 
 LONGEST_FRAME_BYTES: Final = 4 * 1024 * 1024
 """A server's container holds about 1 MiB, and nothing that this process asks for comes near it."""
@@ -21,15 +20,8 @@ LONGEST_UNPACKED_BYTES: Final = 8 * 1024 * 1024
 _GZIP: Final = 31  # zlib's number for the format
 
 
-class BoundedTcpFull(ConnectionTcpFull):  # type: ignore[misc]  # Telethon ships no types
-    """Telethon's full transport, which hangs up on a frame that is too long to be true."""
-
-    async def _recv(self) -> Any:
-        return await self._codec.read_packet(_BoundedReader(self._reader))
-
-
-class _BoundedReader:
-    """As much of a stream reader as Telethon's transport uses."""
+class BoundedReader:
+    """As much of a stream reader as Telethon's transport uses; hangs up on a frame that is too long to be true."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader

@@ -7,6 +7,7 @@ translated.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -39,6 +40,8 @@ class PacedCaller:
         caller: whose flood waits the calls share; whoever learns of an auth key or an account tells it.
         fresh: whether the auth key is yet to be made; a known one may have been used a moment ago, by another worker.
         guard: see ``Guard``.
+        tick_seconds: pauses end at multiples of it, by ``time.monotonic``, and stay within ``PACE_SECONDS``. So the calls of
+            many callers that would have gone out one by one share rounds of the event loop and of Redis.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class PacedCaller:
         caller: Caller,
         fresh: bool,
         guard: Guard = always,
+        tick_seconds: float | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self.caller = caller
         self._floods = floods
         self._metrics = metrics
         self._guard = guard
+        self._tick_seconds = tick_seconds
         self._uniform = uniform
         self._answered_at: float | None = None if fresh else time.monotonic()
 
@@ -69,10 +74,12 @@ class PacedCaller:
         *,
         timeout_seconds: float = ANSWER_SECONDS,
         guarded: bool = True,
+        patience_seconds: float = 0.0,
     ) -> Any:
-        """Make one request.
+        """Make one request, on a connection that stands or on a new one, which this request then opens.
 
         Args:
+            patience_seconds: for how long it may wait, so that its gate is asked about together with others'.
             guarded: False for what must go out although the caller may do nothing else any more: a log-out.
 
         Raises:
@@ -86,13 +93,15 @@ class PacedCaller:
         method = gate.method
         await self._pace()
         # After the pause, not before: meanwhile another worker may have been told to wait.
-        await self._floods.check(gate)
+        await self._floods.check(gate, patience_seconds=patience_seconds)
         if guarded:
             await self._guard()
         started = time.monotonic()
         outcome = "ok"
         try:
             with request_span(method, dc_id=connection.data_centre.dc_id):
+                if connection.is_new:
+                    await connection.join()
                 answer = await connection.invoke(request, method=method, timeout_seconds=timeout_seconds)
             self.caller.learn_from(answer)
             return answer
@@ -112,10 +121,17 @@ class PacedCaller:
     async def _pace(self) -> None:
         if self._answered_at is None:
             return
-        pause = self._answered_at + self._uniform(*PACE_SECONDS) - time.monotonic()
+        pause = self._next_call_at(self._answered_at) - time.monotonic()
         self._metrics.throttling_delay_seconds.observe(max(0.0, pause))
         if pause > 0:
             await asyncio.sleep(pause)
+
+    def _next_call_at(self, answered_at: float) -> float:
+        shortest, longest = PACE_SECONDS
+        if self._tick_seconds is None:
+            return answered_at + self._uniform(shortest, longest)
+        chosen = answered_at + self._uniform(shortest, longest - self._tick_seconds)
+        return math.ceil(chosen / self._tick_seconds) * self._tick_seconds
 
 
 def _outcome(error: AppError) -> str:

@@ -1,8 +1,8 @@
 """One connection to one data centre under one auth key.
 
-Stands on Telethon's ``MTProtoSender`` rather than on ``TelegramClient``: the client asks ``get_me`` by itself at each connect,
-reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none of that and every
-request under its own control. The session that comes out is an ordinary Telethon string session.
+Stands on Telethon's ``MTProtoSender`` (``app.telegram.sending``) rather than on ``TelegramClient``: the client asks ``get_me``
+by itself at each connect, reconnects without a pause, sleeps through flood waits and keeps an entity cache; a login wants none
+of that and every request under its own control. The session that comes out is an ordinary Telethon string session.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import contextlib
 import ipaddress
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from telethon.crypto import AuthKey
-from telethon.network import MTProtoSender
 from telethon.tl.alltlobjects import LAYER
 from telethon.tl.functions import (
     InitConnectionRequest,
@@ -27,12 +26,13 @@ from telethon.tl.functions import (
 from telethon.tl.functions.help import GetConfigRequest
 
 from app.settings import DataCentre
-from app.telegram.bounds import BoundedTcpFull
 from app.telegram.errors import AnswerTimeout, ConnectionLost
 from app.telegram.identity import ApiIdentity, parse_proxy
+from app.telegram.sending import DirectSender, DirectTcpFull
 from app.telegram.spans import request_span
 from app.telegram.string_sessions import make_string_session
 from app.telegram.translation import translate
+from app.timers import TimeIsUp, within
 
 CONNECT_SECONDS = 10.0
 ANSWER_SECONDS = 15.0
@@ -66,14 +66,14 @@ class _Updates:
 
 
 class TelegramConnection:
-    """A connection: made by ``open``, ended by ``close``, never reconnected by itself.
+    """A connection: made by ``open`` or ``join``, ended by ``close``, never reconnected by itself.
 
     Args:
         auth_key: 256 bytes, or None to make a new one in ``open``.
         on_update: called on the loop with each ``Updates`` object that the server pushes.
         on_closed: called on the loop once when the connection has ended, for whatever reason.
         receive_updates: False asks the server to push no updates here: right for a look at a session, wrong for a login.
-        handshakes: bounds how many new keys are made at once, because that blocks the loop for 13 ms each.
+        handshakes: bounds how many new keys are made at once, because that blocks the loop for some milliseconds each.
     """
 
     def __init__(
@@ -90,13 +90,16 @@ class TelegramConnection:
         self.identity = identity
         self.data_centre = data_centre
         self.server_time_offset_seconds = 0.0
+        self.is_new = True
+        """Nobody has opened or joined it yet."""
+        self._introduced = False
         self._dc_options: list[Any] = []
         self._handshakes = handshakes
         self._had_key = auth_key is not None
         self._on_closed = on_closed
         self._receive_updates = receive_updates
         self._updates = _Updates(on_update)
-        self._sender = MTProtoSender(
+        self._sender = DirectSender(
             AuthKey(auth_key),
             loggers=_Loggers(),
             retries=0,
@@ -132,7 +135,19 @@ class TelegramConnection:
         # The wait for a turn is outside the time limit: in a crowd it is longer, and says nothing about Telegram.
         async with contextlib.nullcontext() if self._had_key else self._handshakes:
             with request_span("help.getConfig", dc_id=self.data_centre.dc_id):
-                await self._open()
+                await self._begin(self._open)
+
+    async def join(self) -> None:
+        """As ``open``, under an auth key that there is, but say nothing yet: the first request introduces us.
+
+        For whoever has one question: it saves ``help.getConfig``. ``find_data_centre`` and the server's time know nothing then,
+        and the first answer may take no longer than an introduction: 10 s.
+
+        Raises:
+            ConnectionLost: it did not come about within 10 s.
+        """
+        assert self._had_key
+        await self._begin(self._connect)
 
     async def invoke(self, request: Any, *, method: str, timeout_seconds: float = ANSWER_SECONDS) -> Any:
         """Send one request and wait for its answer. Pacing and gates are ``app.telegram.calls``'.
@@ -140,7 +155,12 @@ class TelegramConnection:
         Raises:
             AnswerTimeout, ConnectionLost, FloodWait, TelegramRefused, …: see ``app.telegram.errors``.
         """
-        return await self._bounded(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+        if self._introduced:
+            return await self._invoke(self._wrap(request), method=method, timeout_seconds=timeout_seconds)
+        introduction, timeout_seconds = self._introduction(request), min(timeout_seconds, CONNECT_SECONDS)
+        answer = await self._invoke(introduction, method=method, timeout_seconds=timeout_seconds)
+        self._introduced = True
+        return answer
 
     async def ping(self) -> None:
         """Find out whether the connection still stands.
@@ -149,7 +169,7 @@ class TelegramConnection:
             ConnectionLost: it does not.
         """
         ping = PingRequest(ping_id=time.time_ns() % 2**62)
-        await self._bounded(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
+        await self._invoke(ping, method="ping", timeout_seconds=ANSWER_SECONDS)
 
     def find_data_centre(self, dc_id: int) -> DataCentre:
         """Where a data centre listens, as the server told in ``help.getConfig``.
@@ -172,6 +192,15 @@ class TelegramConnection:
         except ValueError:
             return None
 
+    @property
+    def has_address(self) -> bool:
+        """Whether the data centre is known by an address: then ``string_session`` has nothing to look up."""
+        try:
+            ipaddress.ip_address(self.data_centre.host)
+        except ValueError:
+            return False
+        return True
+
     def string_session(self) -> str:
         """The Telethon string session of this auth key at this data centre. Blocks for a host name's look-up.
 
@@ -189,10 +218,16 @@ class TelegramConnection:
             pass  # the socket is given up; nothing of it is used again
 
     async def _open(self) -> None:
+        await self._connect()
+        introduction = self._introduction(GetConfigRequest())
+        self._learn(await self._invoke(introduction, method="help.getConfig", timeout_seconds=CONNECT_SECONDS))
+        self._introduced = True
+
+    async def _begin(self, connect: Callable[[], Awaitable[None]]) -> None:
+        self.is_new = False
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._connect()
-                self._learn(await self._invoke(self._introduction(), method="help.getConfig"))
+                await connect()
         except TimeoutError as exc:
             await self.close()
             raise ConnectionLost("Telegram did not answer in time while connecting.") from exc
@@ -202,7 +237,7 @@ class TelegramConnection:
 
     async def _connect(self) -> None:
         dc = self.data_centre
-        transport = BoundedTcpFull(
+        transport = DirectTcpFull(
             dc.host,
             dc.port,
             dc.dc_id,
@@ -226,7 +261,7 @@ class TelegramConnection:
         if self._on_closed is not None:
             self._on_closed()
 
-    def _introduction(self) -> InvokeWithLayerRequest:
+    def _introduction(self, query: Any) -> InvokeWithLayerRequest:
         me = self.identity
         return InvokeWithLayerRequest(
             LAYER,
@@ -239,7 +274,7 @@ class TelegramConnection:
                     lang_code=me.lang_code,
                     system_lang_code=me.lang_code,
                     lang_pack="",
-                    query=GetConfigRequest(),
+                    query=query,
                 )
             ),
         )
@@ -251,25 +286,14 @@ class TelegramConnection:
         self._dc_options = list(config.dc_options)
         self.server_time_offset_seconds = config.date.timestamp() - time.time()
 
-    async def _bounded(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._invoke(request, method=method)
-        except TimeoutError as exc:
-            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
-
-    async def _invoke(self, request: Any, *, method: str) -> Any:
+    async def _invoke(self, request: Any, *, method: str, timeout_seconds: float) -> Any:
         try:
             answer = self._sender.send(request)
         except ConnectionError as exc:
             raise translate(exc, method=method) from exc
-        # A request that was still queued when the connection broke has a future that nobody resolves: watch both.
-        gone = self._sender._disconnected
-        await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done() or answer.cancelled():
-            answer.cancel()
-            cause = gone.exception() if gone.done() and not gone.cancelled() else None
-            raise translate(cause or ConnectionError("disconnected"), method=method) from cause
-        if (error := answer.exception()) is not None:
-            raise translate(error, method=method) from error
-        return answer.result()
+        try:
+            return await within(timeout_seconds, answer)
+        except TimeIsUp as exc:
+            raise AnswerTimeout(f"Telegram gave no answer to {method} within {timeout_seconds:.0f} s.") from exc
+        except Exception as exc:
+            raise translate(exc, method=method) from exc

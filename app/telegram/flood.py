@@ -101,8 +101,11 @@ class FloodWaitManager:
         self._closed_until: dict[str, float] = {}
         self._close_script = redis.register_script(_CLOSE_GATE)
 
-    async def check(self, gate: Gate) -> None:
+    async def check(self, gate: Gate, *, patience_seconds: float = 0.0) -> None:
         """Let a call pass, or not. Asks for its own gate and the api_id's in one round trip, and in a second one for how long.
+
+        Args:
+            patience_seconds: as in ``app.gathering.Gathering.ask``.
 
         Raises:
             FloodWait: one of them is closed for that long.
@@ -110,7 +113,7 @@ class FloodWaitManager:
         """
         keys = [_api_key_of(gate), *_own_keys_of(gate)]
         try:
-            closed = await self._rounds.do("EXISTS", *keys)
+            closed = await self._rounds.do("EXISTS", *keys, patience_seconds=patience_seconds)
             left = await self._rounds.do_all(*(("PTTL", key) for key in keys)) if closed else [0] * len(keys)
         except (RedisError, OSError) as exc:
             raise Unavailable("Redis cannot be asked whether Telegram may be called.") from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -73,3 +74,16 @@ def record_event(
             "details": details or {},
         },
     )
+
+
+def record_of_many(
+    db: DatabaseSession, subjects: Iterable[tuple[str | None, str]], *, actor: str, action: str, reason: str
+) -> None:
+    """As ``record_event`` for many subjects to which the same was done, in one statement.
+
+    Args:
+        subjects: of each its tenant and its id; at least one.
+    """
+    same = {"actor": actor, "action": action, "reason": reason, "details": {}}
+    rows = [same | {"tenant_id": tenant_id, "subject": subject} for tenant_id, subject in subjects]
+    db.connection().execute(_ADD, rows)

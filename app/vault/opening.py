@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session as DatabaseSession
 
 from app.errors import Conflict, NotFound
 from app.models import TelegramSession
-from app.vault.audit import Event, record_event, record_events
+from app.vault.audit import Event, record_event, record_events, record_of_many
 from app.vault.keyring import KeyRing
 from app.vault.places import session_place
 from app.vault.sealing import Sealed
@@ -65,6 +66,29 @@ def open_session(
         details=details,
     )
     return session_string
+
+
+def open_locked_sessions(
+    db: DatabaseSession, *, keyring: KeyRing, rows: Sequence[TelegramSession], actor: str, reason: str
+) -> list[str]:
+    """As ``open_session``, for rows as the statement returned them that locked them in this very transaction.
+
+    Args:
+        rows: at least one.
+
+    Returns:
+        The string sessions, in the rows' order.
+
+    Raises:
+        Conflict, SealBroken, KeyNotAtHand: see there; one of them does not open.
+    """
+    opened = [
+        _open(keyring, tenant_id=row.tenant_id, session_id=row.id, key_id=row.key_id, ciphertext=row.session_sealed)
+        for row in rows
+    ]
+    subjects = [(row.tenant_id, row.id) for row in rows]
+    record_of_many(db, subjects, actor=actor, action="session.opened", reason=reason)
+    return opened
 
 
 def open_locked_session(

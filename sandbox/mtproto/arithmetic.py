@@ -1,6 +1,6 @@
 """The arithmetic of MTProto: raw RSA, Diffie-Hellman, pq, AES-IGE. Pure functions of bytes and numbers.
 
-Everything costly goes to C (gmpy2, cryptg, hashlib), because the sandbox shares its cores with what it tests.
+Everything costly goes to C (FLINT, cryptg, hashlib), because the sandbox shares its cores with what it tests.
 """
 
 import secrets
@@ -8,9 +8,9 @@ from hashlib import sha1, sha256
 from typing import Final
 
 import cryptg
-import gmpy2
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from flint import fmpz
 
 # The prime that Telegram's servers use, which clients know as good and therefore need not test.
 # Source: https://core.telegram.org/mtproto/auth_key and https://core.telegram.org/api/srp
@@ -36,7 +36,7 @@ _EXPONENT_BITS: Final = 512
 
 def mod_power(base: int, exponent: int, modulus: int = DH_PRIME) -> int:
     """Raise `base` to `exponent` modulo `modulus`."""
-    return int(gmpy2.powmod(base, exponent, modulus))
+    return int(pow(fmpz(base), exponent, modulus))
 
 
 def new_exponent() -> int:
@@ -56,8 +56,15 @@ def new_pq() -> tuple[int, int]:
     """Return two different primes of 31 bits, the smaller one first."""
     p = q = 0
     while p == q:
-        p, q = sorted(int(gmpy2.next_prime(secrets.randbits(30) | 1 << 30)) for _ in range(2))
+        p, q = sorted(_new_prime() for _ in range(2))
     return p, q
+
+
+def _new_prime() -> int:
+    while True:
+        number = secrets.randbits(30) | 1 << 30 | 1
+        if fmpz(number).is_probable_prime():
+            return number
 
 
 def encrypt_ige(plaintext: bytes, key: bytes, iv: bytes) -> bytes:

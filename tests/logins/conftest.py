@@ -17,6 +17,12 @@ StageMaker = Callable[..., Stage]
 
 
 @pytest.fixture
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
+
+
+@pytest.fixture
 def make_stage(
     database_url: str, redis_url: str, tmp_path: Path, sandboxes: Callable[..., RunningSandbox]
 ) -> Iterator[StageMaker]:

@@ -71,6 +71,19 @@ def test_a_renewal_does_not_take_back_what_is_being_released(core: Core, on_loop
     on_loop(work)
 
 
+def test_those_released_together_release_their_own_locks_and_no_others(core: Core, on_loop: OnLoop) -> None:
+    """A lock that has become somebody else's meanwhile stays theirs."""
+
+    async def work(keeper: LoginKeeper) -> None:
+        holds = [hold for _ in range(5) if (hold := await keeper.acquire(new_login(core)))]
+        lost = holds[2]
+        core.redis.set(login_lock_key(lost.login_id), "somebody else", px=10_000)
+        await asyncio.gather(*(keeper.release(hold) for hold in holds))
+        assert list(core.redis.keys("latchkey:login:*:lock")) == [login_lock_key(lost.login_id).encode()]
+
+    on_loop(work)
+
+
 def test_one_of_two_keepers_gets_the_lock(core: Core, on_loop: OnLoop) -> None:
     """The other one is told nothing but no."""
 

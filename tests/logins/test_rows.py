@@ -17,7 +17,8 @@ from app.errors import LoginOver, OwnershipLost
 from app.logins.rows import LoginRows
 from app.logins.serving import NewLogin
 from app.logins.start import start_login
-from app.logins.store import Write, end_from_outside, take
+from app.logins.store import end_from_outside, take
+from app.logins.store_many import Write
 from app.models import Login
 from app.telegram.runtime import LoopThread
 

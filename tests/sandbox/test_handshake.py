@@ -9,9 +9,9 @@ from hashlib import sha1, sha256
 from typing import Any
 
 import cryptg
-import gmpy2
 import pytest
 import rsa
+from flint import fmpz
 from pyrogram.crypto.prime import CURRENT_DH_PRIME
 from telethon import helpers
 from telethon.crypto import AES, AuthKey
@@ -44,13 +44,13 @@ def encrypt_by_rsa_pad(data: bytes) -> bytes:
         masked = bytes(a ^ b for a, b in zip(key, sha256(encrypted).digest(), strict=True))
         number = int.from_bytes(masked + encrypted, "big")
         if number < PUBLIC.n:
-            return int(gmpy2.powmod(number, PUBLIC.e, PUBLIC.n)).to_bytes(256, "big")
+            return pow(number, PUBLIC.e, PUBLIC.n).to_bytes(256, "big")
 
 
 def encrypt_by_sha1(data: bytes) -> bytes:
     """Pad and encrypt as older clients do."""
     padded = sha1(data).digest() + data + os.urandom(235 - len(data))
-    return int(gmpy2.powmod(int.from_bytes(padded, "big"), PUBLIC.e, PUBLIC.n)).to_bytes(256, "big")
+    return pow(int.from_bytes(padded, "big"), PUBLIC.e, PUBLIC.n).to_bytes(256, "big")
 
 
 class Client:
@@ -93,9 +93,9 @@ class Client:
 
     def finish(self, *, g_b: int | None = None, failure: str | None = None, damage: int = 0) -> Any:
         prime, secret = int.from_bytes(self.dh.dh_prime, "big"), secrets.randbits(2048)
-        shared = int(gmpy2.powmod(int.from_bytes(self.dh.g_a, "big"), secret, prime))
+        shared = pow(int.from_bytes(self.dh.g_a, "big"), secret, prime)
         self.key = AuthKey(shared.to_bytes(256, "big"))
-        g_b = int(gmpy2.powmod(self.dh.g, secret, prime)) if g_b is None else g_b
+        g_b = pow(self.dh.g, secret, prime) if g_b is None else g_b
         nonces = (self.nonce, self.res_pq.server_nonce)
         inner = bytes(types.ClientDHInnerData(*nonces, self.retry_id, g_b.to_bytes(256, "big")))
         hashed = sha1(inner).digest() + inner
@@ -138,8 +138,8 @@ def test_pq_is_a_product_of_two_different_primes_of_31_bits() -> None:
     for p, q in (maths.new_pq() for _ in range(50)):
         assert p < q
         assert p.bit_length() == q.bit_length() == 31
-        assert gmpy2.is_prime(p)
-        assert gmpy2.is_prime(q)
+        assert fmpz(p).is_probable_prime()
+        assert fmpz(q).is_probable_prime()
 
 
 @pytest.mark.parametrize("encrypt", [encrypt_by_rsa_pad, encrypt_by_sha1])

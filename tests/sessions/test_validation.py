@@ -18,16 +18,20 @@ from app.sessions.holding import HoldLost, hold_session
 from app.sessions.planning import VALIDATE_BATCH_TASK, plan_validations
 from app.sessions.revocation import revoke_session
 from app.sessions.visit import Visit
+from app.telegram.calls import PACE_SECONDS
 from app.vault.places import login_client_secret_place
 from app.vault.sealing import Sealed
 from tests.sessions.stage import Stage
 from tests.waiting import wait_until
 
+_CLOSING_SECONDS = 0.02
+"""A pause begins with an answer; here it is seen when the connection is closed, a little later."""
+
 
 def test_a_living_session_is_refreshed_and_gets_its_next_turn(stage: Stage) -> None:
-    """Names come from Telegram; the lease is free again; nothing but getUsers was called."""
+    """Names come from Telegram; the lease is free again; nothing but getUsers was called, which introduces its connection."""
     session_id = stage.connect(stage.account(first_name="Alicia", username="alicia"))
-    before = stage.row(session_id)
+    before, introductions = stage.row(session_id), stage.calls("help.getConfig")
     assert stage.validate(session_id) == {"ok": 1}
     row = stage.row(session_id)
     assert (row.status, row.first_name, row.username) == ("active", "Alicia", "alicia")
@@ -38,6 +42,7 @@ def test_a_living_session_is_refreshed_and_gets_its_next_turn(stage: Stage) -> N
     assert row.next_validation_at is not None
     assert utc_now() < row.next_validation_at <= utc_now() + timedelta(seconds=900)
     assert stage.calls("users.getUsers") == 1
+    assert stage.calls("help.getConfig") == introductions
     assert stage.violations() == {}
 
 
@@ -230,6 +235,31 @@ def test_a_revocation_that_begins_meanwhile_wins(stage: Stage) -> None:
     assert row.next_logout_at is not None
     assert row.next_logout_at <= utc_now() + timedelta(seconds=1)
     assert stage.log_out(session_id) == "done"
+    assert stage.violations() == {}
+
+
+def test_a_visit_pauses_before_its_first_call_and_between_connections(stage: Stage) -> None:
+    """Its last holder may have called a moment ago, and a new connection's first request is a request like any other."""
+    session_id = stage.connect()
+    stage.change(session_id, next_validation_at=utc_now() + timedelta(seconds=60))
+    held = hold_session(
+        stage.core, session_id=session_id, holder="latchkey:validator", reason="test", statuses=("active",)
+    )
+    assert held is not None
+    spent = []
+
+    async def visit() -> None:
+        began = time.monotonic()
+        async with Visit(stage.core, stage.parts, held) as visit:
+            for _ in range(2):
+                await visit.call(GetUsersRequest([InputUserSelf()]))
+                await visit.close()
+                spent.append(time.monotonic() - began)
+                began = time.monotonic()
+
+    stage.parts.runtime.run(visit(), timeout_seconds=20)
+    assert len(spent) == 2
+    assert min(spent) >= PACE_SECONDS[0] - _CLOSING_SECONDS
     assert stage.violations() == {}
 
 

@@ -1,4 +1,4 @@
-"""One stack for the run, with two login workers; each test enters it anew."""
+"""One stack for the folder, with two login workers; each test enters it anew."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.stack.city import City
 from tests.stack.reports import add_logs
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def collector() -> Iterator[Collector]:
     """Where the stack sends its traces."""
     with collecting() as collector:
         yield collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(collector: Collector) -> Iterator[RunningStack]:
     """The stack of ``make up`` without its exporter, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="latchkey-stack-") as name:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from fractions import Fraction
 from hashlib import sha1
 
-import gmpy2
+import flint
 import pytest
 import telethon.network.authenticator
 import telethon.password
@@ -23,8 +22,9 @@ from telethon.tl.types.account import Password
 from app.telegram import arithmetic
 from sandbox.mtproto.arithmetic import DH_PRIME
 
-_PI = Fraction(*gmpy2.const_pi(4000).as_integer_ratio())
-OTHER_SAFE_PRIME = 2**2048 - 2**1984 - 1 + 2**64 * (int(_PI * 2**1918) + 124476)
+with flint.ctx.workprec(4000):
+    _PI_TIMES_2_1918 = int(str((flint.arb.pi() * flint.arb(2) ** 1918).floor().unique_fmpz()))
+OTHER_SAFE_PRIME = 2**2048 - 2**1984 - 1 + 2**64 * (_PI_TIMES_2_1918 + 124476)
 """Source: RFC 3526, section 3."""
 
 
@@ -32,7 +32,7 @@ OTHER_SAFE_PRIME = 2**2048 - 2**1984 - 1 + 2**64 * (int(_PI * 2**1918) + 124476)
     base=st.integers(2, 2**256), exponent=st.integers(0, 2**256), modulus=st.integers(2, 2**256).filter(lambda n: n % 2)
 )
 def test_modular_power_is_pow(base: int, exponent: int, modulus: int) -> None:
-    """GMP and Python agree."""
+    """FLINT and Python agree."""
     assert arithmetic.modular_power(base, exponent, modulus) == pow(base, exponent, modulus)
 
 
@@ -47,6 +47,16 @@ def test_what_is_no_product_of_two_primes_is_refused(pq: int) -> None:
     """At once: looking for the factors of a prime would never end, and hold up every login of the process."""
     with pytest.raises(SecurityError):
         arithmetic.factorize(pq)
+
+
+def test_an_exponent_is_shortened_alike_both_times() -> None:
+    """Both sides agree on a key: what is sent was computed with the bits that the key is computed with."""
+    arithmetic.install()
+    ours, theirs = secrets.randbits(2048), secrets.randbits(2048)
+    g_a = pow(3, theirs, DH_PRIME)
+    g_b = arithmetic.handshake_power(3, ours, DH_PRIME)
+    assert g_b == pow(3, ours % 2**512, DH_PRIME)
+    assert arithmetic.handshake_power(g_a, ours, DH_PRIME) == pow(g_b, theirs, DH_PRIME)
 
 
 def test_a_group_other_than_telegrams_is_used_if_it_is_safe() -> None:

@@ -108,3 +108,9 @@ def test_a_string_session_holds_the_address_behind_a_host_name() -> None:
     """``TELEGRAM_DC_ADDRESS`` may name a host; a string session has room for an address only."""
     text = make_string_session(auth_key=b"k" * 256, data_centre=DataCentre(2, "localhost", 4430))
     assert read_string_session(text)[1].host in ("127.0.0.1", "::1")
+
+
+@pytest.mark.parametrize(("host", "known"), [("127.0.0.1", True), ("::1", True), ("localhost", False)])
+def test_a_host_name_is_told_from_an_address(host: str, known: bool) -> None:
+    """Only a name is looked up, which blocks."""
+    assert connection_to(4430, host=host).has_address is known

@@ -14,6 +14,12 @@ from tests.tenants.commands import Run
 
 
 @pytest.fixture
+def database_url(emptied_database: str) -> str:
+    """The run's database, emptied."""
+    return emptied_database
+
+
+@pytest.fixture
 def environment(core: Core) -> dict[str, str]:
     """The environment of a command on the test's stores."""
     return {

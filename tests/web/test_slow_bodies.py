@@ -54,6 +54,7 @@ def test_a_body_that_trickles_is_given_up(live: Live) -> None:
     for each in slow:
         each.start()
     assert live.call("GET", "/healthz").elapsed.total_seconds() < 1
+    assert live.call("POST", "/v1/logins", json={}).elapsed.total_seconds() < 3
     for each in slow:
         each.join()
     assert 9.5 < time.monotonic() - began < 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 
@@ -54,6 +54,11 @@ def receiving() -> Iterator[Receiver]:
     """A receiver for a block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         receiver = Receiver(port=listener.getsockname()[1])
-        threading.Thread(target=receiver.serve, args=(listener,), daemon=True).start()
+        serving = threading.Thread(target=receiver.serve, args=(listener,), daemon=True)
+        serving.start()
         yield receiver
         receiver.stopped.set()
+        # Wakes the thread: one that is just about to accept would take a call from the next receiver, at the same descriptor.
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        serving.join(5)

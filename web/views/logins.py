@@ -53,7 +53,7 @@ REUSED: dict[int | str, dict[str, str | dict[str, dict[str, Any]]]] = {
 
 @logins.post("")
 @answers_problems("rate_limited", "not_found", "session_not_active")
-@needs("logins", limit="own")
+@needs("logins", limit="own", in_turn=True)
 @logins.input(NewLoginBody, arg_name="body")
 @logins.output(StartedLoginView, status_code=202, description="On its way.")
 @logins.doc(responses=REUSED)

@@ -82,7 +82,8 @@ def start_from_mini_app(body: MiniAppBody) -> Response:
         headers = {"Content-Type": "application/json", "Location": f"/v1/logins/{started.login.id}"}
         return Answer(started.status_code, headers, shown.model_dump_json().encode())
 
-    answer, replayed = answer_once(core, once_for(opener, tenant=tenant), start)
+    with parts().starts.turn():
+        answer, replayed = answer_once(core, once_for(opener, tenant=tenant), start)
     told = _as_it_is_now(core, answer.body) if replayed else answer.body
     return Response(told, answer.status_code, answer.headers)
 

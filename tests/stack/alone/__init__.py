@@ -1,0 +1,1 @@
+"""Tests whose stack is their own, with other settings."""
