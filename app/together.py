@@ -1,7 +1,8 @@
 """Questions that come at the same time, answered by one call: what thousands ask of a store costs a few round trips.
 
-Nobody waits for company: who asks while nothing is under way is answered at once and alone. Who asks meanwhile waits for that
-answer to come, and is then asked for together with all the others that wait. ``app.gathering`` is the same on the event loop.
+Nobody waits for company: who asks while nothing is under way is answered at once, with those alone who ask at that very moment.
+Who asks meanwhile waits for that answer to come, and is then asked for together with all the others that wait.
+``app.gathering`` is the same on the event loop.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Together(Generic[Question, Answer]):
 
     def _lead(self) -> None:
         """Answer all who wait, oneself among them, and let the first of those who came meanwhile go on."""
-        time.sleep(0)
+        time.sleep(0)  # lets the greenlets ask whose requests have come already; a thread yields as well
         with self._lock:
             batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         try:

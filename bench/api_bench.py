@@ -2,8 +2,9 @@
 
 Both servers are gunicorn with `deploy/gunicorn.py` and one process. They are asked in turn by sixteen connections, each as fast
 as it is answered, for logins that wait for their scan and show a QR code, as a page that polls does. The other figures are of
-one connection. What is over an empty view: the key, both limits, the row, the sealed token in Redis, a line of the log, the
-counters. What is asked for at the same moment is asked of the stores together, so that under load a read costs less than alone.
+one connection. What a read takes: the key, both limits, the row, the sealed token in Redis, a line of the log, the counters. As
+a plain poll it is answered before Flask sees it (`web/polls.py`), which the empty view is not. What is asked for at the same
+moment is asked of the stores together (by all sixteen, mostly), so that under load a read costs less than alone.
 """
 
 from __future__ import annotations
