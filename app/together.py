@@ -73,16 +73,17 @@ class Together(Generic[Question, Answer]):
 
     def _lead(self) -> None:
         """Answer all who wait, oneself among them, and let the first of those who came meanwhile go on."""
-        time.sleep(0)  # lets the greenlets ask whose requests have come already; a thread yields as well
-        with self._lock:
-            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        batch: list[_Asked[Question, Answer]] = []
         try:
+            time.sleep(0)  # lets the greenlets ask whose requests have come already; a thread yields as well
+            batch = self._take()
             for asked, answer in zip(batch, self._answer_all([asked.question for asked in batch]), strict=True):
                 asked.answers.append(answer)
         except Exception as exc:  # noqa: BLE001  # raised to each who asked
             for asked in batch:
                 asked.error = exc
         except BaseException:  # who leads is being ended; the others are told to come again
+            batch = batch or self._take()
             for asked in batch:
                 asked.error = Unavailable("The answer got lost; try again.")
             raise
@@ -94,3 +95,8 @@ class Together(Generic[Question, Answer]):
                     self._waiting[0].called.release()
             for asked in batch[1:]:
                 asked.called.release()
+
+    def _take(self) -> list[_Asked[Question, Answer]]:
+        with self._lock:
+            batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        return batch

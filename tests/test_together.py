@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -71,3 +72,20 @@ def test_who_leads_may_be_ended_and_the_others_go_on() -> None:
     with pytest.raises(KeyboardInterrupt):
         together.ask(1)
     assert together.ask(2) == 2
+
+
+def test_who_leads_may_be_ended_while_it_yields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it has asked for anybody: nobody waits for ever, and the next one leads."""
+
+    def end_here(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    together, answers = Together[int, int](lambda numbers: numbers), list[int]()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "sleep", end_here)
+        with pytest.raises(KeyboardInterrupt):
+            together.ask(1)
+    other = threading.Thread(target=lambda: answers.append(together.ask(2)), daemon=True)
+    other.start()
+    other.join(10)
+    assert answers == [2]
