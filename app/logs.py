@@ -9,6 +9,7 @@ client secrets, string sessions. It is a net, not a licence.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -99,12 +100,13 @@ class _Lines:
         self._handler = handler
 
     def info(self, line: str) -> None:
-        """Write a line."""
+        """Write a line. One that cannot be written (a full disk, a pipe that nobody reads) is lost, and the work goes on."""
         handler = self._handler
         handler.acquire()
         try:
-            handler.stream.write(f"{line}\n")
-            handler.flush()
+            with contextlib.suppress(OSError, ValueError):
+                handler.stream.write(f"{line}\n")
+                handler.flush()
         finally:
             handler.release()
 

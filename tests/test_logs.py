@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,3 +58,20 @@ def test_long_lines_stay() -> None:
     """Paths, identifiers and prose are no secrets, however much of them there is."""
     line = " ".join(["/usr/lib/python3.11/site-packages/app.py", "ses_dx7r3m8p54a760a6dmem", "a" * 299] * 20)
     assert redact(line) == line
+
+
+_FULL_DISK = """
+from app.logs import configure_logs, get_logger
+configure_logs(level="INFO", log_format="json", process="test")
+get_logger("test").info("test.line", text="a line that cannot be written")
+print("went on")
+"""
+
+
+def test_a_line_that_cannot_be_written_stops_no_work() -> None:
+    """The disk of the logs is full: whoever logs goes on."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", _FULL_DISK], stdout=subprocess.PIPE, stderr=full, text=True, timeout=30, check=False
+        )
+    assert done.stdout == "went on\n"
