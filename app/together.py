@@ -59,13 +59,24 @@ class Together(Generic[Question, Answer]):
             mine.leads = not self._under_way
             self._under_way = True
         if not mine.leads:
-            mine.called.acquire()
+            self._wait(mine)
         if mine.leads:
             self._lead()
         if mine.error is not None:
             raise mine.error
         [answer] = mine.answers
         return answer
+
+    def _wait(self, mine: _Asked[Question, Answer]) -> None:
+        try:
+            mine.called.acquire()
+        except BaseException:  # who waits is being ended: nobody may be led by it
+            with self._lock:
+                if mine in self._waiting:
+                    self._waiting.remove(mine)
+                    if mine.leads:
+                        self._hand_on()
+            raise
 
     def waiting(self) -> int:
         """How many wait for the answer that is under way to come."""
@@ -89,12 +100,16 @@ class Together(Generic[Question, Answer]):
             raise
         finally:
             with self._lock:
-                self._under_way = bool(self._waiting)
-                if self._waiting:
-                    self._waiting[0].leads = True
-                    self._waiting[0].called.release()
+                self._hand_on()
             for asked in batch[1:]:
                 asked.called.release()
+
+    def _hand_on(self) -> None:
+        """Let the first of those who wait lead. The lock is held."""
+        self._under_way = bool(self._waiting)
+        if self._waiting:
+            self._waiting[0].leads = True
+            self._waiting[0].called.release()
 
     def _take(self) -> list[_Asked[Question, Answer]]:
         with self._lock:

@@ -89,3 +89,43 @@ def test_who_leads_may_be_ended_while_it_yields(monkeypatch: pytest.MonkeyPatch)
     other.start()
     other.join(10)
     assert answers == [2]
+
+
+class _EndedWhileItWaits:
+    """A lock whose owner is ended when it waits for it."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def acquire(self) -> None:
+        if self._taken:
+            raise KeyboardInterrupt
+        self._taken = True
+
+    def release(self) -> None:
+        """Nobody is there."""
+
+
+def test_who_waits_may_be_ended_and_leads_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Called to lead, it would let all who come after it wait for ever."""
+    asked, go_on, answers = threading.Event(), threading.Event(), list[int]()
+
+    def answer(numbers: list[int]) -> list[int]:
+        asked.set()
+        go_on.wait(10)
+        return numbers
+
+    together = Together[int, int](answer)
+    first = threading.Thread(target=lambda: answers.append(together.ask(1)), daemon=True)
+    first.start()
+    asked.wait(10)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Lock", _EndedWhileItWaits)
+        with pytest.raises(KeyboardInterrupt):
+            together.ask(2)
+    go_on.set()
+    first.join(10)
+    third = threading.Thread(target=lambda: answers.append(together.ask(3)), daemon=True)
+    third.start()
+    third.join(10)
+    assert answers == [1, 3]
